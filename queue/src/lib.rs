@@ -1,0 +1,1 @@
+//! A durable disk queue and its scheduler.

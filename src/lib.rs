@@ -1,0 +1,1 @@
+//! Angarium, a mail transfer agent.

@@ -1,0 +1,2 @@
+//! The command `angarium`.
+fn main() {}
