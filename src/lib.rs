@@ -1,1 +1,5 @@
 //! Angarium, a mail transfer agent.
+
+pub mod envelope;
+pub mod registry;
+pub mod syntax;

@@ -1,0 +1,102 @@
+//! The envelope: reverse-path, recipients and parameters, and how it stands in the queue.
+//!
+//! Promises that what was encoded is decoded again, by this version and later ones: unknown fields
+//! are ignored, missing ones have defaults. The queue itself never looks inside.
+
+use serde::{Deserialize, Serialize};
+
+use crate::syntax::command::Body;
+use crate::syntax::path::{Mailbox, ReversePath};
+
+/// One recipient of a message in our care.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recipient {
+    /// Where it goes, after rewriting: the final recipient.
+    #[serde(rename = "to")]
+    pub address: Mailbox,
+    /// What the client said, where that was another address.
+    #[serde(rename = "orig", default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
+}
+
+/// What travels with a message beside its content.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Where reports go.
+    #[serde(rename = "from", with = "reverse_path_text")]
+    pub reverse_path: ReversePath,
+    /// Who shall get it; the queue's recipient numbers are indices into this.
+    #[serde(rename = "rcpt")]
+    pub recipients: Vec<Recipient>,
+    /// What MAIL declared of the content.
+    #[serde(default, skip_serializing_if = "is_seven_bit")]
+    pub body: Body,
+    /// The session that brought it, as the log names it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session: String,
+}
+
+impl Envelope {
+    /// As the queue stores it.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// As the queue stored it; an error says what is wrong with it.
+    pub fn decode(stored: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(stored).map_err(|error| format!("envelope: {error}"))
+    }
+}
+
+fn is_seven_bit(body: &Body) -> bool {
+    *body == Body::SevenBit
+}
+
+mod reverse_path_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::syntax::path::{ReversePath, parse_reverse_path};
+
+    pub(super) fn serialize<S: Serializer>(
+        path: &ReversePath,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(path)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<ReversePath, D::Error> {
+        parse_reverse_path(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_queue() {
+        let address: Mailbox = "\"odd one\"@d.example".parse().unwrap();
+        for reverse_path in [ReversePath::Null, ReversePath::Mailbox(address.clone())] {
+            let envelope = Envelope {
+                reverse_path,
+                recipients: vec![Recipient {
+                    address: address.clone(),
+                    original: Some("x".into()),
+                }],
+                body: Body::EightBitMime,
+                session: "s1".into(),
+            };
+            assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
+        }
+    }
+
+    #[test]
+    fn reads_later_versions_and_refuses_nonsense() {
+        let later = br#"{"from":"","rcpt":[{"to":"a@b.example"}],"deadline":5}"#;
+        assert_eq!(Envelope::decode(later).unwrap().recipients.len(), 1);
+        assert!(Envelope::decode(b"\0\0").is_err());
+        assert!(Envelope::decode(br#"{"from":"","rcpt":[{"to":"a b"}]}"#).is_err());
+    }
+}

@@ -1,0 +1,9 @@
+//! Floor 0: what IANA and the RFCs have named, as data.
+//!
+//! Promises that every reply code, enhanced status, verb and EHLO keyword that the program uses
+//! comes from one table here. Knows nothing of the rest of the program.
+
+pub mod extension;
+pub mod reply;
+pub mod status;
+pub mod verb;

@@ -1,0 +1,212 @@
+//! Every reply that this program gives as a server: reply code, enhanced status and text.
+//!
+//! Promises that each is declared once, that its status is registered and of the class of its code
+//! (tested below), and that no encoded line passes 512 octets (rfc5321bis 4.5.3.1.5). A text may be
+//! replaced with one that names a fault or a limit; code and status may not.
+
+use std::borrow::Cow;
+
+use bytes::{BufMut, BytesMut};
+
+use super::status::EnhancedStatus;
+
+/// Longest reply line with code and CRLF, in octets (rfc5321bis 4.5.3.1.5).
+pub const LINE_OCTETS_MAX: usize = 512;
+
+/// A server's reply: three digits, usually an enhanced status, and one or more lines of text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// The reply code, 200 to 599.
+    pub code: u16,
+    /// The enhanced status; none on greetings, EHLO replies and 3yz (RFC 2034 4).
+    pub status: Option<EnhancedStatus>,
+    text: Cow<'static, str>,
+}
+
+impl Reply {
+    const fn fixed(code: u16, status: Option<EnhancedStatus>, text: &'static str) -> Self {
+        Self { code, status, text: Cow::Borrowed(text) }
+    }
+
+    /// The same code and status with another text, whose lines are separated by `\n`.
+    pub fn with_text(&self, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: self.code, status: self.status, text: text.into() }
+    }
+
+    /// The text, lines separated by `\n`.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the reply refuses for good (5yz).
+    pub fn is_permanent(&self) -> bool {
+        self.code >= 500
+    }
+
+    /// Appends the reply as it goes over the wire. Control characters in the text become `?`, so
+    /// that nothing quoted from a client can forge a line.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let head = self.status.map_or(4, |status| 5 + status.to_string().len());
+        let pieces: Vec<&str> =
+            self.text.split('\n').flat_map(|line| wrap(line, LINE_OCTETS_MAX - 2 - head)).collect();
+        for (index, piece) in pieces.iter().enumerate() {
+            let separator = if index + 1 < pieces.len() { '-' } else { ' ' };
+            let head = match self.status {
+                Some(status) => format!("{}{separator}{status} ", self.code),
+                None => format!("{}{separator}", self.code),
+            };
+            out.put_slice(head.as_bytes());
+            out.extend(
+                piece.bytes().map(|octet| if octet.is_ascii_control() { b'?' } else { octet }),
+            );
+            out.put_slice(b"\r\n");
+        }
+    }
+}
+
+/// Cuts `line` into pieces of at most `octets` octets, at character borders; at least one piece.
+fn wrap(mut line: &str, octets: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    while line.len() > octets {
+        let border = (1..=octets).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(line.len());
+        let (piece, rest) = line.split_at(border);
+        pieces.push(piece);
+        line = rest;
+    }
+    pieces.push(line);
+    pieces
+}
+
+macro_rules! replies {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $([$class:literal $subject:literal $detail:literal])? $text:literal;)+) => {
+        $($(#[$doc])* pub const $name: Reply = Reply::fixed($code, replies!(@status $($class $subject $detail)?), $text);)+
+
+        /// All replies with their names, for documentation and tests.
+        pub const ALL: &[(&str, Reply)] = &[$((stringify!($name), $name)),+];
+    };
+    (@status) => { None };
+    (@status $class:literal $subject:literal $detail:literal) => {
+        Some(EnhancedStatus::new($class, $subject, $detail))
+    };
+}
+
+replies! {
+    /// The greeting; its text is the host name and what serves it (rfc5321bis 3.1).
+    GREETING = 220 "ESMTP Angarium";
+    /// HELO and EHLO (rfc5321bis 4.1.1.1); the text is the host name and the extensions.
+    HELLO = 250 "at your service";
+    /// QUIT.
+    CLOSING = 221 [2 0 0] "closing, good bye";
+    /// RSET, NOOP.
+    OK = 250 [2 0 0] "ok";
+    /// MAIL.
+    SENDER_OK = 250 [2 1 0] "sender ok";
+    /// RCPT.
+    RECIPIENT_OK = 250 [2 1 5] "recipient ok";
+    /// The final dot: the message is on stable storage (rfc5321bis 4.1.1.4).
+    QUEUED = 250 [2 0 0] "queued";
+    /// VRFY, which tells nobody who lives here (rfc5321bis 3.5.3, 7.3).
+    NOT_VERIFIED = 252 [2 0 0] "try to send to it";
+    /// HELP; the text lists the verbs.
+    HELP = 214 [2 0 0] "see rfc5321";
+    /// DATA.
+    START_CONTENT = 354 "end with a line that holds only a dot";
+
+    /// Stopping, or one more client than there is room for.
+    SHUTTING_DOWN = 421 [4 3 2] "service is stopping, try again later";
+    /// The listener or one client has too many sessions open.
+    TOO_MANY_SESSIONS = 421 [4 7 0] "too many sessions, try again later";
+    /// Nothing came for too long (rfc5321bis 4.5.3.2.7).
+    IDLE = 421 [4 4 2] "nothing came for too long";
+    /// The client earned too many refusals in one session.
+    TOO_MANY_ERRORS = 421 [4 7 0] "too many refused commands";
+    /// A fault of ours, of which the log knows more.
+    LOCAL_ERROR = 451 [4 3 0] "local error, try again later";
+    /// The mailstore that knows the recipient does not answer.
+    UNVERIFIABLE = 451 [4 4 3] "this recipient can't be verified now, try again later";
+    /// The disk is nearly full.
+    NO_ROOM = 452 [4 3 1] "not enough room for this message now, try again later";
+    /// One recipient more than a transaction may have (rfc5321bis 4.5.3.1.8).
+    TOO_MANY_RECIPIENTS = 452 [4 5 3] "too many recipients, send the rest in another transaction";
+
+    /// Not a verb at all.
+    UNKNOWN_VERB = 500 [5 5 1] "no such command";
+    /// A command line longer than allowed (rfc5321bis 4.5.3.1.4).
+    LINE_TOO_LONG = 500 [5 5 2] "command line too long";
+    /// A command line that ends in a bare LF (rfc5321bis 2.3.8).
+    BARE_LINE_FEED = 500 [5 5 2] "a line must end with CR LF";
+    /// Octets that no command may hold.
+    BAD_OCTETS = 500 [5 5 2] "a command holds printable ASCII only";
+    /// An argument that cannot be read.
+    BAD_ARGUMENT = 501 [5 5 4] "argument can't be read";
+    /// HELO or EHLO without a usable name.
+    BAD_HELLO = 501 [5 5 4] "say which host you are";
+    /// A reverse-path that is no path.
+    BAD_SENDER = 501 [5 1 7] "sender address can't be read";
+    /// A forward-path that is no path.
+    BAD_RECIPIENT = 501 [5 1 3] "recipient address can't be read";
+    /// A verb that is registered but not served here.
+    NOT_SERVED = 502 [5 5 1] "command not served here";
+    /// A command that may not come now.
+    BAD_SEQUENCE = 503 [5 5 1] "not now";
+    /// A parameter of an extension that this session does not offer (rfc5321bis 4.1.1.11).
+    UNKNOWN_PARAMETER = 555 [5 5 4] "parameter not known here";
+    /// A client that is nobody to us wants to send to strangers (rfc5321bis 3.6.1).
+    RELAYING_DENIED = 550 [5 7 1] "relaying is not allowed for you: authenticate, or send to its own exchanger";
+    /// The mailbox does not exist.
+    NO_SUCH_RECIPIENT = 550 [5 1 1] "no such mailbox";
+    /// A configured route refuses the recipient.
+    ROUTE_REFUSES = 550 [5 7 1] "mail to this address is refused here";
+    /// No way leads to the recipient.
+    NO_ROUTE = 550 [5 4 4] "no route to this address";
+    /// Larger than allowed (RFC 1870 6).
+    TOO_LARGE = 552 [5 3 4] "message too large";
+    /// Content with a bare CR or LF, or a NUL.
+    BAD_CONTENT = 554 [5 6 0] "content holds octets that mail may not";
+    /// More trace fields than a message collects on any honest way (rfc5321bis 6.3).
+    LOOP = 554 [5 4 6] "too many hops, this looks like a mail loop";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(reply: &Reply) -> String {
+        let mut out = BytesMut::new();
+        reply.encode(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn every_reply_has_a_registered_status_of_its_class() {
+        for (name, reply) in ALL {
+            match reply.status {
+                Some(status) => {
+                    assert_eq!(u16::from(status.class), reply.code / 100, "{name}");
+                    assert!(status.name().is_some(), "{name}: {status} is not registered");
+                }
+                None => assert!(
+                    matches!(*name, "GREETING" | "HELLO" | "START_CONTENT"),
+                    "{name} needs an enhanced status"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn repeats_code_and_status_on_each_line() {
+        let reply = HELP.with_text("one\ntwo");
+        assert_eq!(encoded(&reply), "214-2.0.0 one\r\n214 2.0.0 two\r\n");
+        assert_eq!(encoded(&START_CONTENT.with_text("go")), "354 go\r\n");
+    }
+
+    #[test]
+    fn keeps_lines_within_512_octets_and_quotes_nothing_raw() {
+        let long = encoded(&BAD_ARGUMENT.with_text(format!("a\r{}", "é".repeat(700))));
+        assert!(
+            long.split_terminator("\r\n").all(|line| line.len() <= 510 && !line.contains('\r'))
+        );
+        assert_eq!(long.matches('é').count(), 700);
+        assert!(long.lines().last().is_some_and(|line| line.starts_with("501 5.5.4 ")));
+    }
+}

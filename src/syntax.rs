@@ -1,0 +1,10 @@
+//! Floor 1: octets to values and back.
+//!
+//! Promises that every parser is total: any input gives a value or an error, never a panic, and
+//! costs no more than the input's length. Knows no socket, no clock and no policy.
+
+pub mod command;
+pub mod content;
+pub mod header;
+pub mod path;
+pub mod reply;

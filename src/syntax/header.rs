@@ -1,0 +1,206 @@
+//! The header section as it streams by: the first line, the trace fields, our own Received field.
+//!
+//! Promises to look and never to change. Counts `Received` fields for loop detection (rfc5321bis
+//! 6.3), and says whether a message starts without a header field, so that an empty line must go
+//! between our trace field and its text.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::syntax::path;
+
+const NAME_OCTETS_MAX: usize = 256;
+
+/// How a message starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// With a header field, an empty line, or nothing: a trace field may go right in front.
+    Header,
+    /// With text: an empty line must separate it from a trace field.
+    Text,
+}
+
+/// Judges the first octets of a message; `None` while more are needed.
+pub fn judge_start(head: &[u8], complete: bool) -> Option<Start> {
+    let line_end = memchr::memchr2(b'\r', b'\n', head);
+    let line = head.get(..line_end.unwrap_or(head.len())).unwrap_or_default();
+    if line_end == Some(0) || (head.is_empty() && complete) {
+        return Some(Start::Header);
+    }
+    // A line of a mailbox file in front of the header confuses nobody where it is.
+    if line.starts_with(b"From ") || line.starts_with(b">From ") {
+        return Some(Start::Header);
+    }
+    match line.iter().position(|&octet| octet == b':') {
+        Some(colon) => {
+            let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
+            let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+            Some(if is_name { Start::Header } else { Start::Text })
+        }
+        None if line_end.is_some() || complete || line.len() > NAME_OCTETS_MAX => Some(Start::Text),
+        None => None,
+    }
+}
+
+/// Counts the `Received` fields of a header section that arrives in pieces.
+#[derive(Debug, Default)]
+pub struct HopCounter {
+    hops: usize,
+    /// How much of `received:` the present line has matched; `None` past that.
+    matched: Option<usize>,
+    line_octets: usize,
+    started: bool,
+    ended: bool,
+}
+
+const RECEIVED: &[u8] = b"received:";
+
+impl HopCounter {
+    /// The fields counted so far.
+    pub fn hops(&self) -> usize {
+        self.hops
+    }
+
+    /// Looks at the next piece of the message.
+    pub fn look(&mut self, piece: &[u8]) {
+        if !self.started {
+            (self.started, self.matched) = (true, Some(0));
+        }
+        for &octet in piece {
+            if self.ended {
+                return;
+            }
+            self.step(octet);
+        }
+    }
+
+    fn step(&mut self, octet: u8) {
+        match octet {
+            b'\n' => {
+                self.ended = self.line_octets == 0;
+                (self.line_octets, self.matched) = (0, Some(0));
+            }
+            b'\r' => {}
+            _ => {
+                self.line_octets += 1;
+                self.matched = match self.matched.and_then(|at| Some((at, RECEIVED.get(at)?))) {
+                    Some((at, wanted)) if octet.eq_ignore_ascii_case(wanted) => Some(at + 1),
+                    _ => None,
+                };
+                self.hops += usize::from(self.matched == Some(RECEIVED.len()));
+            }
+        }
+    }
+}
+
+/// What a `Received` field tells (rfc5321bis 4.4).
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The name the client gave in HELO or EHLO.
+    pub hello: &'a str,
+    /// Where the client really is.
+    pub peer: IpAddr,
+    /// Our own name.
+    pub by: &'a str,
+    /// A registered `with` protocol, such as `ESMTP`.
+    pub with: &'a str,
+    /// The queue id.
+    pub id: &'a str,
+    /// The one recipient; none where there are several (7.6).
+    pub recipient: Option<&'a str>,
+    /// The date as RFC 5322 writes it.
+    pub date: &'a str,
+}
+
+impl Received<'_> {
+    /// The field, folded, with its final CRLF.
+    pub fn write(&self, out: &mut String) {
+        let literal = address_literal(self.peer);
+        let peer = if path::check_domain(self.hello).is_ok() && !self.hello.starts_with('[') {
+            format!("{} ({literal})", self.hello)
+        } else {
+            // What is no domain can only stand in a comment.
+            let quoted: String = self.hello.chars().map(comment_character).collect();
+            format!("{literal} (helo={quoted})")
+        };
+        let recipient = self.recipient.map_or(String::new(), |path| format!("\r\n\tfor <{path}>"));
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "Received: from {peer}\r\n\tby {} with {} id {}{recipient};\r\n\t{}\r\n",
+            self.by, self.with, self.id, self.date
+        );
+    }
+}
+
+fn comment_character(character: char) -> char {
+    if character.is_ascii_graphic() && !"()\\".contains(character) { character } else { '?' }
+}
+
+/// An address as rfc5321bis 4.1.3 writes it in brackets.
+pub fn address_literal(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("[{address}]"),
+        IpAddr::V6(address) => format!("[IPv6:{address}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_a_header_from_text() {
+        for (head, expected) in [
+            ("Subject: x\r\n", Start::Header),
+            ("X-Odd : x", Start::Header),
+            ("\r\nbody", Start::Header),
+            ("From me Mon\r\n", Start::Header),
+            ("hello\r\n", Start::Text),
+            (" folded: x\r\n", Start::Text),
+            ("two words: x\r\n", Start::Text),
+            (": x\r\n", Start::Text),
+        ] {
+            assert_eq!(judge_start(head.as_bytes(), false), Some(expected), "{head:?}");
+        }
+        assert_eq!(judge_start(b"Subj", false), None);
+        assert_eq!(judge_start(b"Subj", true), Some(Start::Text));
+        assert_eq!(judge_start(b"", true), Some(Start::Header));
+        assert_eq!(judge_start(&[b'a'; 300], false), Some(Start::Text));
+    }
+
+    #[test]
+    fn counts_hops_of_the_header_only() {
+        let message = b"RECEIVED: a\r\nX: Received: b\r\nreceived: c\r\n folded\r\nReceived-SPF: d\r\n\r\nReceived: e\r\n";
+        for cut in 0..message.len() {
+            let mut counter = HopCounter::default();
+            counter.look(&message[..cut]);
+            counter.look(&message[cut..]);
+            assert_eq!(counter.hops(), 2, "{cut}");
+        }
+    }
+
+    #[test]
+    fn writes_the_field_in_registered_form() {
+        let field = Received {
+            hello: "client.example",
+            peer: "2001:db8::1".parse().unwrap(),
+            by: "mx.example",
+            with: "ESMTP",
+            id: "0100000100000001",
+            recipient: Some("u@d.example"),
+            date: "Tue, 24 Nov 2026 10:00:00 +0000",
+        };
+        let mut out = String::new();
+        field.write(&mut out);
+        assert_eq!(
+            out,
+            "Received: from client.example ([IPv6:2001:db8::1])\r\n\tby mx.example with ESMTP id \
+             0100000100000001\r\n\tfor <u@d.example>;\r\n\tTue, 24 Nov 2026 10:00:00 +0000\r\n"
+        );
+        let mut odd = String::new();
+        let peer = "192.0.2.1".parse().unwrap();
+        Received { hello: "a(b\\c", peer, recipient: None, ..field }.write(&mut odd);
+        assert!(odd.starts_with("Received: from [192.0.2.1] (helo=a?b?c)\r\n\tby "), "{odd}");
+    }
+}

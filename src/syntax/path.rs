@@ -1,0 +1,351 @@
+//! Mailboxes and the paths of MAIL and RCPT (rfc5321bis 4.1.2, 4.1.3).
+//!
+//! Promises that canonically equal forms (`<"a"@d>` and `<a@d>`) are the same value, that the case
+//! of a local part is kept and that of a domain does not count, and that a source route is read and
+//! dropped (appendix D). Refuses empty quoted local parts (erratum 5414), stray dots, control
+//! characters, 8-bit octets, and paths over 512 octets.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest path accepted, brackets included. rfc5321bis 4.5.3.1.3 asks for at least 256.
+pub const PATH_OCTETS_MAX: usize = 512;
+/// Longest domain (rfc5321bis 4.5.3.1.2).
+pub const DOMAIN_OCTETS_MAX: usize = 255;
+const LABEL_OCTETS_MAX: usize = 63;
+
+/// Why a path could not be read, in words for the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PathError(pub &'static str);
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for PathError {}
+
+/// A mailbox: a local part, unquoted, and a domain in lower case or an address literal.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Mailbox {
+    local_part: Box<str>,
+    domain: Box<str>,
+}
+
+impl Mailbox {
+    /// A mailbox of a local part as it is meant, and a domain or address literal.
+    pub fn new(local_part: &str, domain: &str) -> Result<Self, PathError> {
+        if local_part.is_empty() {
+            return Err(PathError("the local part is empty"));
+        }
+        if !local_part.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+            return Err(PathError("the local part holds octets that need SMTPUTF8"));
+        }
+        check_domain(domain)?;
+        Ok(Self { local_part: local_part.into(), domain: domain.to_ascii_lowercase().into() })
+    }
+
+    /// The local part without quotes.
+    pub fn local_part(&self) -> &str {
+        &self.local_part
+    }
+
+    /// The domain in lower case, or an address literal with its brackets.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_dot_string(&self.local_part) {
+            return write!(f, "{}@{}", self.local_part, self.domain);
+        }
+        f.write_str("\"")?;
+        for character in self.local_part.chars() {
+            if matches!(character, '"' | '\\') {
+                f.write_str("\\")?;
+            }
+            write!(f, "{character}")?;
+        }
+        write!(f, "\"@{}", self.domain)
+    }
+}
+
+impl From<Mailbox> for String {
+    fn from(mailbox: Mailbox) -> Self {
+        mailbox.to_string()
+    }
+}
+
+impl TryFrom<String> for Mailbox {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Self, PathError> {
+        text.parse()
+    }
+}
+
+impl FromStr for Mailbox {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        let (local_part, rest) = take_local_part(text)?;
+        let domain = rest.strip_prefix('@').ok_or(PathError("the domain is missing"))?;
+        Self::new(&local_part, domain)
+    }
+}
+
+/// The argument of MAIL FROM: where reports go; null on reports themselves (rfc5321bis 4.5.5).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum ReversePath {
+    /// `<>`
+    Null,
+    /// `<mailbox>`
+    Mailbox(Mailbox),
+}
+
+impl ReversePath {
+    /// Whether it is `<>`: nobody is told of a failure.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+}
+
+impl fmt::Display for ReversePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => Ok(()),
+            Self::Mailbox(mailbox) => mailbox.fmt(f),
+        }
+    }
+}
+
+/// The argument of RCPT TO.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum ForwardPath {
+    /// `<Postmaster>` without a domain (rfc5321bis 4.1.1.3).
+    Postmaster,
+    /// `<mailbox>`
+    Mailbox(Mailbox),
+}
+
+impl fmt::Display for ForwardPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postmaster => f.write_str("postmaster"),
+            Self::Mailbox(mailbox) => mailbox.fmt(f),
+        }
+    }
+}
+
+/// Reads the path that `text` begins with, in or (as old devices send it) without brackets; returns
+/// what is between the brackets and the rest of the text.
+pub fn take_path(text: &str) -> Result<(&str, &str), PathError> {
+    let (path, rest) = match text.strip_prefix('<') {
+        Some(inside) => {
+            let end = closing_bracket(inside).ok_or(PathError("a path ends with `>`"))?;
+            let (path, rest) = inside.split_at(end);
+            (path, rest.strip_prefix('>').unwrap_or(rest))
+        }
+        None => text.split_at(text.find(' ').unwrap_or(text.len())),
+    };
+    if path.len() + 2 > PATH_OCTETS_MAX {
+        return Err(PathError("the address is longer than 512 octets"));
+    }
+    Ok((drop_source_route(path), rest))
+}
+
+/// Reads the inside of a reverse-path.
+pub fn parse_reverse_path(path: &str) -> Result<ReversePath, PathError> {
+    if path.is_empty() { Ok(ReversePath::Null) } else { path.parse().map(ReversePath::Mailbox) }
+}
+
+/// Reads the inside of a forward-path.
+pub fn parse_forward_path(path: &str) -> Result<ForwardPath, PathError> {
+    if path.eq_ignore_ascii_case("postmaster") {
+        return Ok(ForwardPath::Postmaster);
+    }
+    path.parse().map(ForwardPath::Mailbox)
+}
+
+/// Where the `>` is that is not inside quotes.
+fn closing_bracket(inside: &str) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, octet) in inside.bytes().enumerate() {
+        match octet {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn drop_source_route(path: &str) -> &str {
+    match path.split_once(':') {
+        Some((route, rest)) if route.starts_with('@') => rest,
+        _ => path,
+    }
+}
+
+/// Reads a local part, quoted or not; returns it unquoted with the rest of the text.
+fn take_local_part(text: &str) -> Result<(String, &str), PathError> {
+    let Some(inside) = text.strip_prefix('"') else {
+        let (local_part, rest) = text.split_at(text.rfind('@').unwrap_or(text.len()));
+        if !is_dot_string(local_part) {
+            return Err(PathError("the local part needs quotes or has a stray dot"));
+        }
+        return Ok((local_part.to_owned(), rest));
+    };
+    let mut local_part = String::new();
+    let mut characters = inside.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Ok((local_part, inside.get(at + 1..).unwrap_or(""))),
+            '\\' => local_part.extend(characters.next().map(|(_, escaped)| escaped)),
+            _ => local_part.push(character),
+        }
+    }
+    Err(PathError("a quoted local part ends with a quote"))
+}
+
+fn is_dot_string(text: &str) -> bool {
+    text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atom_octet))
+}
+
+fn is_atom_octet(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+}
+
+/// Checks a domain name or address literal (underscores pass: they are common in real names).
+pub fn check_domain(domain: &str) -> Result<(), PathError> {
+    if let Some(literal) = domain.strip_prefix('[') {
+        return check_literal(literal.strip_suffix(']').unwrap_or(""));
+    }
+    if domain.is_empty() {
+        return Err(PathError("the domain is empty"));
+    }
+    if domain.len() > DOMAIN_OCTETS_MAX {
+        return Err(PathError("the domain is longer than 255 octets"));
+    }
+    let is_label = |label: &str| {
+        (1..=LABEL_OCTETS_MAX).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+    };
+    if domain.split('.').all(is_label) { Ok(()) } else { Err(PathError("that is no domain name")) }
+}
+
+fn check_literal(literal: &str) -> Result<(), PathError> {
+    let tagged = literal.split_once(':').filter(|(tag, _)| tag.eq_ignore_ascii_case("IPv6"));
+    let known = match tagged {
+        Some((_, address)) => address.parse::<Ipv6Addr>().is_ok(),
+        None => literal.parse::<Ipv4Addr>().is_ok(),
+    };
+    if known { Ok(()) } else { Err(PathError("that is no address literal")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn forward(text: &str) -> Result<ForwardPath, PathError> {
+        let (path, rest) = take_path(text)?;
+        assert_eq!(rest, "");
+        parse_forward_path(path)
+    }
+
+    fn same(a: &str, b: &str) {
+        assert_eq!(forward(a).unwrap(), forward(b).unwrap(), "{a} {b}");
+    }
+
+    #[test]
+    fn equal_forms_are_equal() {
+        same("<\"a\"@d.example>", "<a@D.Example>");
+        same("<\"\\a\"@d.example>", "<a@d.example>");
+        same("<@one,@two:u@c.example>", "<u@c.example>");
+        same("u@c.example", "<u@c.example>");
+        same("<POSTMASTER>", "<postmaster>");
+        assert_ne!(forward("<A@d.example>"), forward("<a@d.example>"));
+    }
+
+    #[test]
+    fn quotes_where_it_must() {
+        let path = forward("<\"a b\\\"\\\\>\"@d.example>").unwrap();
+        assert_eq!(path.to_string(), "\"a b\\\"\\\\>\"@d.example");
+        assert_eq!(forward(&format!("<{path}>")).unwrap(), path);
+    }
+
+    #[test]
+    fn refuses_what_is_no_mailbox() {
+        for bad in [
+            "<a>",
+            "<@d.example>",
+            "<\"\"@d.example>",
+            "<.a@d.example>",
+            "<a.@d.example>",
+            "<a..b@d.example>",
+            "<a b@d.example>",
+            "<a@>",
+            "<a@-d.example>",
+            "<a@d..example>",
+            "<a@[1.2.3]>",
+            "<a@[IPv6:zz]>",
+            "<a@[XXX:1]>",
+            "<a@d.example",
+            "<\"a@d.example>",
+            "<>",
+        ] {
+            let read = take_path(bad).and_then(|(path, _)| parse_forward_path(path));
+            assert!(read.is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn accepts_the_limits() {
+        let label = "d".repeat(63);
+        let domain = format!("{label}.{label}.{label}.{}", "d".repeat(63));
+        assert_eq!(domain.len(), 255);
+        assert!(forward(&format!("<{}@{domain}>", "l".repeat(64))).is_ok());
+        assert!(forward(&format!("<{}@d.example>", "l".repeat(200))).is_ok());
+        assert!(forward(&format!("<{}@d.example>", "l".repeat(520))).is_err());
+        for literal in ["[192.0.2.1]", "[IPv6:2001:db8::1]", "[ipv6:::ffff:192.0.2.1]"] {
+            assert!(forward(&format!("<a@{literal}>")).is_ok(), "{literal}");
+        }
+    }
+
+    #[test]
+    fn the_null_path_is_a_reverse_path_only() {
+        assert!(parse_reverse_path("").unwrap().is_null());
+        assert!(parse_forward_path("").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_local_part_survives_printing(local_part in "[ -~]{1,64}") {
+            let mailbox = Mailbox::new(&local_part, "d.example").unwrap();
+            prop_assert_eq!(mailbox.to_string().parse::<Mailbox>().unwrap(), mailbox.clone());
+            let bracketed = format!("<{mailbox}> SIZE=1");
+            let (path, rest) = take_path(&bracketed).unwrap();
+            prop_assert_eq!(parse_reverse_path(path).unwrap(), ReversePath::Mailbox(mailbox));
+            prop_assert_eq!(rest, " SIZE=1");
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            let _ = take_path(&text).and_then(|(path, _)| parse_forward_path(path));
+        }
+    }
+}
