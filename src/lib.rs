@@ -2,4 +2,5 @@
 
 pub mod envelope;
 pub mod registry;
+pub mod session;
 pub mod syntax;

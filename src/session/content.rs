@@ -1,0 +1,102 @@
+//! The content of a message (rfc5321bis 4.1.1.4), from 354 to the final dot.
+//!
+//! Promises to read to the real end whatever happens, so that the session stays in sync, and to
+//! hand on nothing more once the message is lost: too large, looping, or holding octets it may not.
+
+use std::collections::VecDeque;
+
+use super::hello::Hello;
+use super::limit::HOPS_MAX;
+use super::line::LineReader;
+use super::mail::too_large;
+use super::{Output, Reply, Settings, State, octets};
+use crate::registry::reply;
+use crate::syntax::content::{ContentFault, Decoder};
+use crate::syntax::header::HopCounter;
+
+/// Content under way.
+#[derive(Debug)]
+pub(super) struct Content {
+    hello: Hello,
+    decoder: Decoder,
+    hops: HopCounter,
+    octets: u64,
+    octets_max: u64,
+    /// Why the message is lost, if it is.
+    lost: Option<Reply>,
+    discarded: bool,
+}
+
+impl Content {
+    pub(super) fn new(hello: Hello, settings: &Settings) -> Self {
+        Self {
+            hello,
+            decoder: Decoder::new(settings.bare_line_ends),
+            hops: HopCounter::default(),
+            octets: 0,
+            octets_max: settings.limits.message_octets_max,
+            lost: None,
+            discarded: false,
+        }
+    }
+
+    /// The first reason counts.
+    fn lose(&mut self, refusal: Reply) {
+        self.lost.get_or_insert(refusal);
+    }
+
+    /// Decodes what input there is; the next state, and whether anything was there.
+    pub(super) fn advance(
+        mut self,
+        lines: &mut LineReader,
+        outputs: &mut VecDeque<Output>,
+    ) -> (State, bool) {
+        let input = lines.rest();
+        if input.is_empty() {
+            return (State::Content(self), false);
+        }
+        let mut piece = Vec::with_capacity(input.len());
+        let (used, end) = self.decoder.decode(input, &mut piece);
+        lines.consume(used);
+        self.octets += piece.len() as u64;
+        self.hops.look(&piece);
+        self.judge();
+        match &self.lost {
+            None if !piece.is_empty() => outputs.push_back(Output::Content(piece)),
+            Some(_) if !self.discarded => {
+                self.discarded = true;
+                outputs.push_back(Output::Discard);
+            }
+            _ => {}
+        }
+        (if end { self.finish(outputs) } else { State::Content(self) }, true)
+    }
+
+    fn judge(&mut self) {
+        if self.octets > self.octets_max {
+            self.lose(too_large(self.octets_max));
+        }
+        if self.hops.hops() > HOPS_MAX {
+            self.lose(reply::LOOP);
+        }
+        let text = match self.decoder.fault() {
+            None => return,
+            Some(ContentFault::Nul) => "a message may not hold NUL",
+            Some(ContentFault::BareLineEnd) => "a CR or LF stands alone, lines end with CR LF",
+        };
+        self.lose(reply::BAD_CONTENT.with_text(text));
+    }
+
+    fn finish(self, outputs: &mut VecDeque<Output>) -> State {
+        match self.lost {
+            None => {
+                outputs.push_back(Output::Commit);
+                State::Committing(self.hello)
+            }
+            Some(refusal) => {
+                outputs.push_back(Output::Send(octets(&refusal)));
+                State::Ready(self.hello)
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a command may do while it is handled: reply, count a refusal, look at the settings.
+
+use std::collections::VecDeque;
+
+use super::{Output, Settings, State, octets};
+use crate::registry::reply::{self, Reply};
+use crate::registry::verb;
+
+/// The session's parts that outlive a state, lent to the handling of one command.
+pub(super) struct Turn<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) outputs: &'a mut VecDeque<Output>,
+    pub(super) errors: &'a mut usize,
+}
+
+impl Turn<'_> {
+    /// Gives the command's one reply; refusals for good are counted.
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        *self.errors += usize::from(reply.is_permanent());
+        self.outputs.push_back(Output::Send(octets(reply)));
+    }
+
+    /// Replies and goes on in `state`.
+    pub(super) fn stay(&mut self, reply: &Reply, state: State) -> State {
+        self.reply(reply);
+        state
+    }
+
+    /// QUIT.
+    pub(super) fn close(&mut self) -> State {
+        self.reply(&reply::CLOSING);
+        self.outputs.push_back(Output::Close);
+        State::Closed
+    }
+}
+
+/// The reply to HELP.
+pub(super) fn help(topic: &str) -> Reply {
+    reply::HELP.with_text(verb::help(topic.as_bytes()))
+}
