@@ -1,0 +1,422 @@
+//! The sending state machine, SMTP and LMTP, pipelined by a list of expected replies.
+//!
+//! Promises to send nothing before the greeting, nothing that was not offered, and content only
+//! after 354 with a recipient accepted; one outcome per recipient, in order; and, where a
+//! connection breaks, that recipients whose reply was read keep it (rfc5321bis 3.8, RFC 2033 4.2).
+//! Octets and the end of the connection go in by `handle_*`; `poll_output` says what to do next. A
+//! dialogue carries one transaction after the other until it is closed.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use super::features::Features;
+use super::outcome::{self, Outcome, Stage};
+use crate::syntax::reply::{ReplyReader, ServerReply};
+
+/// Which protocol the next hop speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// EHLO, falling back to HELO.
+    Smtp,
+    /// LHLO, and a reply per recipient after the content (RFC 2033).
+    Lmtp,
+}
+
+/// A message, or a question for a recipient, as one transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transaction {
+    /// The reverse-path without brackets; empty for null.
+    pub reverse_path: String,
+    /// The forward-paths without brackets.
+    pub recipients: Vec<String>,
+    /// Octets of the content; 0 where there is none.
+    pub size: u64,
+    /// Declared as 8BITMIME.
+    pub eight_bit: bool,
+    /// Ask only: MAIL, RCPT, RSET, no content. A recipient taken counts as delivered.
+    pub probe: bool,
+}
+
+/// What the driver is to do next.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send these octets.
+    Send(Vec<u8>),
+    /// The greeting and the hello are over: a transaction may begin.
+    Ready,
+    /// Send the content, dot-stuffed and ended, then call `handle_content_sent`.
+    SendContent,
+    /// The transaction is over: one outcome per recipient, in order.
+    Finished(Vec<Outcome>),
+    /// Close the connection; it is of no more use.
+    Close,
+}
+
+/// Which of the RFC's times applies to what is being waited for (rfc5321bis 4.5.3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// The greeting.
+    Greeting,
+    /// Hello, MAIL, RCPT, RSET, QUIT.
+    Command,
+    /// DATA.
+    DataInitiation,
+    /// The final dot.
+    DataTermination,
+    /// Nothing: the connection is idle.
+    Idle,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Expect {
+    Greeting,
+    Ehlo,
+    Helo,
+    Rset,
+    Mail,
+    Rcpt(usize),
+    Data,
+    /// The lone dot after a 354 that nobody is to get.
+    LoneDot,
+    /// The final dot for one recipient, or for all.
+    Final(Option<usize>),
+    Quit,
+}
+
+impl Expect {
+    fn stage(self) -> Stage {
+        match self {
+            Self::Greeting => Stage::Greeting,
+            Self::Ehlo | Self::Helo => Stage::Hello,
+            Self::Rset | Self::Mail | Self::Quit => Stage::Mail,
+            Self::Rcpt(_) => Stage::Recipient,
+            Self::Data | Self::LoneDot => Stage::Data,
+            Self::Final(_) => Stage::Final,
+        }
+    }
+}
+
+/// A transaction under way.
+#[derive(Debug)]
+struct Progress {
+    transaction: Transaction,
+    outcomes: Vec<Option<Outcome>>,
+    accepted: Vec<usize>,
+    sending_content: bool,
+}
+
+impl Progress {
+    fn settle_open(&mut self, outcome: &Outcome) {
+        for slot in &mut self.outcomes {
+            slot.get_or_insert_with(|| outcome.clone());
+        }
+        self.accepted.clear();
+    }
+
+    fn settle(&mut self, recipient: usize, outcome: Outcome) {
+        if let Some(slot) = self.outcomes.get_mut(recipient) {
+            slot.get_or_insert(outcome);
+        }
+    }
+}
+
+/// One connection's dialogue.
+#[derive(Debug)]
+pub struct Dialog {
+    protocol: Protocol,
+    hello: String,
+    features: Features,
+    input: BytesMut,
+    reader: ReplyReader,
+    /// What is sent as soon as it may be, with the reply it will get.
+    unsent: VecDeque<(String, Expect)>,
+    expected: VecDeque<Expect>,
+    outputs: VecDeque<Output>,
+    progress: Option<Progress>,
+    needs_reset: bool,
+    /// Why nothing more can be done here, once that is so.
+    broken: Option<Outcome>,
+}
+
+impl Dialog {
+    /// A dialogue that waits for the greeting; `hello` is our own name.
+    pub fn new(protocol: Protocol, hello: &str) -> Self {
+        Self {
+            protocol,
+            hello: hello.to_owned(),
+            features: Features::default(),
+            input: BytesMut::new(),
+            reader: ReplyReader::default(),
+            unsent: VecDeque::new(),
+            expected: VecDeque::from([Expect::Greeting]),
+            outputs: VecDeque::new(),
+            progress: None,
+            needs_reset: false,
+            broken: None,
+        }
+    }
+
+    /// Starts a transaction; only after `Ready` or `Finished`, and before `Close`.
+    pub fn begin(&mut self, transaction: Transaction) {
+        let outcomes = vec![None; transaction.recipients.len()];
+        let progress = Progress { transaction, outcomes, accepted: vec![], sending_content: false };
+        let too_large = self.features.size_limit.filter(|&limit| progress.transaction.size > limit);
+        self.progress = Some(progress);
+        if let Some(broken) = self.broken.clone() {
+            return self.finish_with(&broken);
+        }
+        if let (Some(limit), Some(progress)) = (too_large, &self.progress) {
+            let outcome = outcome::of_size(progress.transaction.size, limit);
+            return self.finish_with(&outcome);
+        }
+        self.write_envelope();
+        self.pump();
+    }
+
+    /// Says QUIT; the connection closes with the answer.
+    pub fn quit(&mut self) {
+        self.unsent.push_back(("QUIT".to_owned(), Expect::Quit));
+        self.pump();
+    }
+
+    /// Takes octets of the next hop.
+    pub fn handle_input(&mut self, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+        while self.broken.is_none() {
+            match self.reader.read(&mut self.input) {
+                Ok(Some(reply)) => self.handle_reply(&reply),
+                Ok(None) => return,
+                Err(garbage) => return self.handle_break(garbage.0),
+            }
+        }
+    }
+
+    /// Tells that the content and its final dot were handed to the connection.
+    pub fn handle_content_sent(&mut self) {
+        let Some(progress) = &mut self.progress else { return };
+        progress.sending_content = false;
+        match self.protocol {
+            Protocol::Smtp => self.expected.push_back(Expect::Final(None)),
+            Protocol::Lmtp => {
+                self.expected.extend(
+                    progress.accepted.iter().map(|&recipient| Expect::Final(Some(recipient))),
+                );
+            }
+        }
+    }
+
+    /// Tells that the connection is gone or unusable, and why; also on a timeout.
+    pub fn handle_break(&mut self, why: &str) {
+        if self.broken.is_some() {
+            return;
+        }
+        let sending = self.progress.as_ref().is_some_and(|progress| progress.sending_content);
+        let stage = match self.expected.front() {
+            _ if sending => Stage::Content,
+            Some(expected) => expected.stage(),
+            None => Stage::Mail,
+        };
+        self.break_with(outcome::of_break(stage, why));
+    }
+
+    /// What is being waited for.
+    pub fn phase(&self) -> Phase {
+        match self.expected.front() {
+            None => Phase::Idle,
+            Some(Expect::Greeting) => Phase::Greeting,
+            Some(Expect::Data) => Phase::DataInitiation,
+            Some(Expect::Final(_) | Expect::LoneDot) => Phase::DataTermination,
+            Some(_) => Phase::Command,
+        }
+    }
+
+    /// What to do next; `None` when input is needed, or a transaction.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn write_envelope(&mut self) {
+        let Some(progress) = &self.progress else { return };
+        let transaction = &progress.transaction;
+        let mut mail = format!("MAIL FROM:<{}>", transaction.reverse_path);
+        if self.features.size && transaction.size > 0 {
+            mail.push_str(&format!(" SIZE={}", transaction.size));
+        }
+        if self.features.eight_bit_mime && transaction.eight_bit {
+            mail.push_str(" BODY=8BITMIME");
+        }
+        if std::mem::take(&mut self.needs_reset) {
+            self.unsent.push_back(("RSET".to_owned(), Expect::Rset));
+        }
+        self.unsent.push_back((mail, Expect::Mail));
+        for (index, recipient) in transaction.recipients.iter().enumerate() {
+            self.unsent.push_back((format!("RCPT TO:<{recipient}>"), Expect::Rcpt(index)));
+        }
+        let last = if transaction.probe { ("RSET", Expect::Rset) } else { ("DATA", Expect::Data) };
+        self.unsent.push_back((last.0.to_owned(), last.1));
+    }
+
+    /// Sends what may be sent now: everything where pipelining is offered, else one command.
+    fn pump(&mut self) {
+        let mut batch = Vec::new();
+        while self.features.pipelining || self.expected.is_empty() {
+            let Some((line, expect)) = self.unsent.pop_front() else { break };
+            batch.extend_from_slice(line.as_bytes());
+            batch.extend_from_slice(b"\r\n");
+            self.expected.push_back(expect);
+        }
+        if !batch.is_empty() {
+            self.outputs.push_back(Output::Send(batch));
+        }
+    }
+
+    fn handle_reply(&mut self, reply: &ServerReply) {
+        let Some(expect) = self.expected.pop_front() else {
+            return self.handle_break("it spoke out of turn");
+        };
+        match expect {
+            Expect::Greeting => self.greeted(reply),
+            Expect::Ehlo | Expect::Helo => self.helloed(expect, reply),
+            Expect::Rset => self.reset(),
+            Expect::Mail => self.mailed(reply),
+            Expect::Rcpt(recipient) => self.recipient_judged(recipient, reply),
+            Expect::Data => self.data_answered(reply),
+            Expect::LoneDot => self.finish(),
+            Expect::Final(recipient) => self.content_judged(recipient, reply),
+            Expect::Quit => return self.close(),
+        }
+        if reply.code == 421 {
+            return self.break_with(outcome::of_reply(expect.stage(), reply));
+        }
+        self.pump();
+    }
+
+    fn greeted(&mut self, reply: &ServerReply) {
+        if !reply.is_positive() {
+            return self.break_with(outcome::of_reply(Stage::Greeting, reply));
+        }
+        let verb = match self.protocol {
+            Protocol::Smtp => "EHLO",
+            Protocol::Lmtp => "LHLO",
+        };
+        self.unsent.push_back((format!("{verb} {}", self.hello), Expect::Ehlo));
+    }
+
+    fn helloed(&mut self, expect: Expect, reply: &ServerReply) {
+        if reply.is_positive() {
+            if expect == Expect::Ehlo {
+                self.features = Features::of(reply);
+            }
+            return self.outputs.push_back(Output::Ready);
+        }
+        let fall_back =
+            self.protocol == Protocol::Smtp && expect == Expect::Ehlo && reply.is_permanent();
+        if fall_back {
+            self.unsent.push_back((format!("HELO {}", self.hello), Expect::Helo));
+        } else {
+            self.break_with(outcome::of_reply(Stage::Hello, reply));
+        }
+    }
+
+    /// RSET ends a probe; before a transaction it settles nothing.
+    fn reset(&mut self) {
+        let ends_probe = self.unsent.is_empty() && self.expected.is_empty();
+        if ends_probe && self.progress.as_ref().is_some_and(|progress| progress.transaction.probe) {
+            self.finish();
+        }
+    }
+
+    fn mailed(&mut self, reply: &ServerReply) {
+        if let (false, Some(progress)) = (reply.is_positive(), &mut self.progress) {
+            progress.settle_open(&outcome::of_reply(Stage::Mail, reply));
+            self.give_up_envelope();
+        }
+    }
+
+    fn recipient_judged(&mut self, recipient: usize, reply: &ServerReply) {
+        let Some(progress) = &mut self.progress else { return };
+        if !reply.is_positive() {
+            let others = !progress.accepted.is_empty();
+            progress.settle(recipient, outcome::of_recipient(reply, others));
+        } else if progress.transaction.probe {
+            progress.settle(recipient, Outcome::Delivered(reply.one_line()));
+        } else if progress.outcomes.get(recipient).is_some_and(Option::is_none) {
+            progress.accepted.push(recipient);
+        }
+        let nobody = progress.outcomes.iter().all(Option::is_some);
+        if nobody && !progress.transaction.probe {
+            self.give_up_envelope();
+        }
+    }
+
+    /// Nobody will get the content: what is unsent of the envelope stays unsent.
+    fn give_up_envelope(&mut self) {
+        self.needs_reset = true;
+        if !self.unsent.is_empty() {
+            self.unsent.clear();
+            if self.expected.is_empty() {
+                self.finish();
+            }
+        }
+    }
+
+    fn data_answered(&mut self, reply: &ServerReply) {
+        let Some(progress) = &mut self.progress else { return };
+        let go = reply.code / 100 == 3;
+        if go && progress.accepted.is_empty() {
+            self.outputs.push_back(Output::Send(b".\r\n".to_vec()));
+            self.expected.push_back(Expect::LoneDot);
+        } else if go {
+            progress.sending_content = true;
+            self.outputs.push_back(Output::SendContent);
+        } else {
+            progress.settle_open(&outcome::of_reply(Stage::Data, reply));
+            self.needs_reset = true;
+            self.finish();
+        }
+    }
+
+    fn content_judged(&mut self, recipient: Option<usize>, reply: &ServerReply) {
+        let Some(progress) = &mut self.progress else { return };
+        let outcome = outcome::of_reply(Stage::Final, reply);
+        match recipient {
+            Some(recipient) => progress.settle(recipient, outcome),
+            None => progress.settle_open(&outcome),
+        }
+        if self.expected.is_empty() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        let unanswered = outcome::of_break(Stage::Final, "it never answered for this recipient");
+        self.finish_with(&unanswered);
+    }
+
+    /// Ends the transaction; recipients still open get `outcome`.
+    fn finish_with(&mut self, outcome: &Outcome) {
+        if let Some(mut progress) = self.progress.take() {
+            progress.settle_open(outcome);
+            let outcomes = progress.outcomes.into_iter().flatten().collect();
+            self.outputs.push_back(Output::Finished(outcomes));
+        }
+    }
+
+    fn break_with(&mut self, outcome: Outcome) {
+        // Nobody was told yet what waits to be sent.
+        self.outputs.retain(|output| !matches!(output, Output::Send(_) | Output::SendContent));
+        self.finish_with(&outcome);
+        self.broken = Some(outcome);
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.expected.clear();
+        self.unsent.clear();
+        if self.broken.is_none() {
+            self.broken = Some(outcome::of_break(Stage::Mail, "the connection is closed"));
+        }
+        self.outputs.push_back(Output::Close);
+    }
+}

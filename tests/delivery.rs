@@ -1,0 +1,124 @@
+//! Runs the dialogue scripts of `tests/delivery/*.smtp` against the sending state machine.
+//!
+//! `S:` is a line of the next hop, `C:` a line that the client must send next, `content` stands where
+//! the client must send the content, `close` where the next hop drops the connection, `silence`
+//! where it says nothing for too long. `to` names the recipients, `lmtp`, `eight-bit`, `size N` and
+//! `probe` set the transaction up, `again` starts another one on the same connection. `= delivered`,
+//! `= deferred TEXT`, `= failed TEXT` are the outcomes expected, in order; TEXT must be in the reason.
+//! `C: closed` expects that the client gives the connection up. Each script is played with replies
+//! whole and an octet at a time.
+
+use std::path::Path;
+
+use angarium::delivery::dialog::{Dialog, Output, Protocol, Transaction};
+use angarium::delivery::outcome::Outcome;
+
+struct Player {
+    dialog: Dialog,
+    transaction: Transaction,
+    by_octet: bool,
+    said: String,
+    ready: bool,
+    outcomes: Vec<Outcome>,
+}
+
+impl Player {
+    fn new(script: &str, by_octet: bool) -> Self {
+        let value = |key: &str| script.lines().find_map(|line| line.strip_prefix(key));
+        let lmtp = script.lines().any(|line| line == "lmtp");
+        let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
+        let transaction = Transaction {
+            reverse_path: "s@c.example".into(),
+            recipients: value("to ").unwrap().split(' ').map(str::to_owned).collect(),
+            size: value("size ").map_or(10, |size| size.parse().unwrap()),
+            eight_bit: script.lines().any(|line| line == "eight-bit"),
+            probe: script.lines().any(|line| line == "probe"),
+        };
+        let dialog = Dialog::new(protocol, "mx.example");
+        Self { dialog, transaction, by_octet, said: String::new(), ready: true, outcomes: vec![] }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.dialog.poll_output() {
+            match output {
+                Output::Send(octets) => self.said.push_str(str::from_utf8(&octets).unwrap()),
+                Output::Ready if std::mem::take(&mut self.ready) => {
+                    self.dialog.begin(self.transaction.clone());
+                }
+                Output::Ready => panic!("ready twice"),
+                Output::SendContent => {
+                    self.said.push_str("content\r\n");
+                    self.dialog.handle_content_sent();
+                }
+                Output::Finished(outcomes) => self.outcomes.extend(outcomes),
+                Output::Close => self.said.push_str("closed\r\n"),
+            }
+        }
+    }
+
+    fn hear(&mut self, line: &str) {
+        let octets = format!("{line}\r\n").into_bytes();
+        let size = if self.by_octet { 1 } else { octets.len() };
+        for piece in octets.chunks(size) {
+            self.dialog.handle_input(piece);
+            self.drain();
+        }
+    }
+
+    fn expect_said(&mut self, line: &str) {
+        let rest = self.said.strip_prefix(&format!("{line}\r\n"));
+        self.said = rest.unwrap_or_else(|| panic!("{line:?} expected, not {:?}", self.said)).into();
+    }
+
+    fn expect_outcome(&mut self, expected: &str) {
+        assert!(!self.outcomes.is_empty(), "no outcome for {expected:?}");
+        let (kind, reason) = match self.outcomes.remove(0) {
+            Outcome::Delivered(reply) => ("delivered", reply),
+            Outcome::Deferred(reason) => ("deferred", reason),
+            Outcome::Failed(reason) => ("failed", reason),
+        };
+        let (expected, text) = expected.split_once(' ').unwrap_or((expected, ""));
+        assert_eq!(kind, expected, "{reason}");
+        assert!(reason.contains(text), "{text:?} is not in {reason:?}");
+    }
+
+    fn step(&mut self, line: &str) {
+        if let Some(said) = line.strip_prefix("S: ") {
+            self.hear(said);
+        } else if let Some(expected) = line.strip_prefix("C: ") {
+            self.expect_said(expected);
+        } else if let Some(outcome) = line.strip_prefix("= ") {
+            self.expect_outcome(outcome);
+        } else {
+            match line {
+                "content" => self.expect_said("content"),
+                "close" => self.dialog.handle_break("it closed the connection"),
+                "silence" => self.dialog.handle_break("it said nothing for too long"),
+                "again" => self.dialog.begin(self.transaction.clone()),
+                _ => {}
+            }
+            self.drain();
+        }
+    }
+}
+
+#[test]
+fn deliveries() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/delivery");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 15, "the scripts are gone");
+    for path in paths {
+        let script = std::fs::read_to_string(&path).unwrap();
+        for by_octet in [false, true] {
+            eprintln!("{} by octet: {by_octet}", path.display());
+            let mut player = Player::new(&script, by_octet);
+            for line in script.lines() {
+                player.step(line);
+            }
+            assert_eq!(player.said, "", "said more than the script");
+            assert_eq!(player.outcomes, [], "more outcomes than the script");
+        }
+    }
+}
