@@ -298,12 +298,22 @@ impl Scheduler {
         }
     }
 
-    /// Whether an attempt of the message is under way.
-    pub fn is_assigned(&self, id: MessageId) -> bool {
-        let assigned = |key: &JobKey| {
-            self.jobs.get(key).is_some_and(|entry| entry.place == Place::Assigned)
-        };
-        self.of_message.get(&id).is_some_and(|keys| keys.iter().any(assigned))
+    /// Takes a job out, if no attempt of it is under way: to enqueue it on other routes.
+    pub fn take(&mut self, key: JobKey) -> Option<Job> {
+        let entry = self.jobs.get(&key)?;
+        if matches!(entry.place, Place::Assigned | Place::Withdrawn) {
+            return None;
+        }
+        let job = entry.job.clone();
+        self.forget(key);
+        Some(job)
+    }
+
+    /// Takes out all jobs of which no attempt is under way, in the order they came.
+    pub fn take_all(&mut self) -> Vec<Job> {
+        let mut keys: Vec<JobKey> = self.jobs.keys().copied().collect();
+        keys.sort_unstable();
+        keys.into_iter().filter_map(|key| self.take(key)).collect()
     }
 
     /// Jobs of a route that are ready, and attempts under way.

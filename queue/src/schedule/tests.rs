@@ -154,6 +154,22 @@ fn a_released_pick_goes_first_and_counts_no_attempt() {
 }
 
 #[test]
+fn jobs_can_move_to_other_routes() {
+    let mut scheduler = filled([job(1, 0), Job { due_ms: DAY, ..job(2, 0) }, job(3, 0)]);
+    let under_way = take(&mut scheduler, 1_000).unwrap();
+    let jobs = scheduler.take_all();
+    assert_eq!(jobs.iter().map(|job| job.id.counter()).collect::<Vec<_>>(), [2, 3]);
+    for job in jobs {
+        scheduler.enqueue(Job { route: RouteId(1), ..job }, 1_000);
+    }
+    assert_eq!(take(&mut scheduler, 1_000).unwrap().route, RouteId(1));
+    let decision = scheduler.result(&under_way, vec![0], 1_000);
+    assert!(matches!(decision, Decision::Retry { .. }));
+    assert_eq!(scheduler.take(under_way.key).unwrap().attempts, 1);
+    assert!(scheduler.take(under_way.key).is_none());
+}
+
+#[test]
 fn paused_picks_nothing() {
     let mut scheduler = filled([job(1, 0)]);
     scheduler.set_options(Options { paused: true, ..options() });
@@ -197,7 +213,7 @@ proptest! {
         let mut scheduler = Scheduler::new(options(), 3);
         let (mut now, mut count) = (1_000u64, 0u64);
         let mut open = Vec::new();
-        let mut ended = std::collections::HashMap::new();
+        let mut ended = HashMap::new();
         let mut withdrawn = std::collections::HashSet::new();
         for event in events {
             match event {

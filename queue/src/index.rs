@@ -1,0 +1,206 @@
+//! The index in memory: where each live message lies, and what each segment still holds.
+//!
+//! The writer feeds it what became durable, recovery feeds it what it reads: the same records by
+//! the same path, so that a restart cannot come to another result than the run before it.
+//! Records that repeat, come late or name unknown messages change nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::entry::{Change, Stored};
+use crate::id::MessageId;
+use crate::record::{Place, Record};
+
+pub(crate) struct Entry {
+    pub(crate) stored: Stored,
+    pub(crate) place: Place,
+}
+
+/// What is known of one segment.
+#[derive(Default)]
+pub(crate) struct Segment {
+    /// Octets written, the label not counted.
+    pub(crate) used: u64,
+    /// Octets of the records of its live messages.
+    pub(crate) live: u64,
+    /// Its live messages.
+    pub(crate) ids: BTreeSet<MessageId>,
+    /// Something in it could not be read: it is kept when it would be freed.
+    pub(crate) damaged: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Index {
+    entries: HashMap<MessageId, Entry>,
+    segments: BTreeMap<u32, Segment>,
+    used: u64,
+    live: u64,
+    /// Messages that have ended and whose content file may go.
+    content_freed: Vec<MessageId>,
+    /// During recovery: what has ended, so that a second copy does not bring it back.
+    ended: Option<HashSet<MessageId>>,
+}
+
+impl Index {
+    pub(crate) fn for_recovery() -> Self {
+        Self { ended: Some(HashSet::new()), ..Self::default() }
+    }
+
+    pub(crate) fn recovery_done(&mut self) {
+        self.ended = None;
+        self.content_freed.clear();
+    }
+
+    pub(crate) fn get(&self, id: MessageId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Every live message, in the order of the identifiers.
+    pub(crate) fn scan(&self) -> Vec<Stored> {
+        let mut all: Vec<_> = self.entries.values().map(|entry| entry.stored.clone()).collect();
+        all.sort_by_key(|stored| stored.id);
+        all
+    }
+
+    pub(crate) fn segment(&mut self, number: u32) -> &mut Segment {
+        self.segments.entry(number).or_default()
+    }
+
+    /// Counts octets written to a segment.
+    pub(crate) fn add_used(&mut self, number: u32, octets: u64) {
+        self.segment(number).used += octets;
+        self.used += octets;
+    }
+
+    pub(crate) fn oldest(&self) -> Option<(u32, &Segment)> {
+        self.segments.first_key_value().map(|(number, segment)| (*number, segment))
+    }
+
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// More of what is on the disk is dead than alive.
+    pub(crate) fn mostly_dead(&self) -> bool {
+        self.used.saturating_sub(self.live) > self.live
+    }
+
+    pub(crate) fn forget_segment(&mut self, number: u32) {
+        if let Some(segment) = self.segments.remove(&number) {
+            self.used = self.used.saturating_sub(segment.used);
+        }
+    }
+
+    pub(crate) fn take_content_freed(&mut self) -> Vec<MessageId> {
+        std::mem::take(&mut self.content_freed)
+    }
+
+    /// Takes in one durable record.
+    pub(crate) fn apply(&mut self, record: Record) {
+        match record {
+            Record::Append(stored, place) => self.append(stored, place),
+            Record::Moved(stored, place) => self.moved(stored, place),
+            Record::Update(id, changes) => self.update(id, &changes),
+            Record::Hold(id) => self.set_held(id, true),
+            Record::Release(id) => self.set_held(id, false),
+            Record::Remove(id) => self.end(id),
+        }
+    }
+
+    fn append(&mut self, stored: Stored, place: Place) {
+        let id = stored.id;
+        if self.has_ended(id) {
+            return;
+        }
+        if self.entries.contains_key(&id) {
+            // A group that was written again after a failed sync: the later copy is the durable
+            // one, what has happened since the first is kept.
+            return self.relocate(id, place);
+        }
+        let ended = stored.is_ended();
+        self.insert(stored, place);
+        if ended {
+            self.end(id);
+        }
+    }
+
+    fn moved(&mut self, stored: Stored, place: Place) {
+        let id = stored.id;
+        if self.has_ended(id) {
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return self.insert(stored, place);
+        };
+        entry.stored.held = stored.held;
+        for (known, moved) in entry.stored.recipients.iter_mut().zip(stored.recipients) {
+            if !known.is_ended() {
+                *known = moved;
+            }
+        }
+        self.relocate(id, place);
+    }
+
+    fn update(&mut self, id: MessageId, changes: &[(u32, Change)]) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        for (recipient, change) in changes {
+            if let Some(state) = entry.stored.recipients.get_mut(*recipient as usize) {
+                state.apply(change);
+            }
+        }
+        if entry.stored.is_ended() {
+            self.end(id);
+        }
+    }
+
+    fn set_held(&mut self, id: MessageId, held: bool) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.stored.held = held;
+        }
+    }
+
+    fn end(&mut self, id: MessageId) {
+        if let Some(ended) = &mut self.ended {
+            ended.insert(id);
+        }
+        if let Some(entry) = self.entries.remove(&id) {
+            self.leave(id, &entry.place);
+            if entry.place.staged {
+                self.content_freed.push(id);
+            }
+        }
+    }
+
+    fn has_ended(&self, id: MessageId) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.contains(&id))
+    }
+
+    fn insert(&mut self, stored: Stored, place: Place) {
+        self.enter(stored.id, &place);
+        self.entries.insert(stored.id, Entry { stored, place });
+    }
+
+    fn relocate(&mut self, id: MessageId, place: Place) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let left = std::mem::replace(&mut entry.place, place);
+        self.leave(id, &left);
+        self.enter(id, &place);
+    }
+
+    fn enter(&mut self, id: MessageId, place: &Place) {
+        let segment = self.segment(place.segment);
+        segment.live += place.octets;
+        segment.ids.insert(id);
+        self.live += place.octets;
+    }
+
+    fn leave(&mut self, id: MessageId, place: &Place) {
+        let segment = self.segment(place.segment);
+        segment.live = segment.live.saturating_sub(place.octets);
+        segment.ids.remove(&id);
+        self.live = self.live.saturating_sub(place.octets);
+    }
+}

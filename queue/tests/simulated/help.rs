@@ -1,0 +1,103 @@
+//! What several tests need: a small spool, messages, and waiting for an answer.
+
+#![allow(dead_code, unreachable_pub, missing_docs)] // Each test takes what it needs.
+
+use std::sync::{Arc, mpsc};
+
+use angarium_queue::disk::Disk;
+use angarium_queue::entry::Change;
+use angarium_queue::id::MessageId;
+use angarium_queue::spool::{
+    CommitError, NewBody, NewMessage, Op, Options, ReadError, Recovery, Spool,
+};
+use bytes::Bytes;
+
+/// Segments of 16 KiB; batches nobody waits for wait until somebody does.
+pub fn options() -> Options {
+    Options {
+        segment_size: 16 << 10,
+        reserve: 2 << 10,
+        inline_max: 4 << 10,
+        completion_delay_ms: 60_000,
+        completion_batch: 1_000_000,
+        min_free: 0,
+        ..Options::default()
+    }
+}
+
+pub fn open(disk: Arc<dyn Disk>) -> (Spool, Recovery) {
+    Spool::open(disk, options(), Box::new(|_| {})).unwrap()
+}
+
+/// Commits and waits.
+pub fn commit(spool: &Spool, batch: Vec<Op>) -> Result<(), CommitError> {
+    let (sender, receiver) = mpsc::channel();
+    spool.commit(batch, Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv().unwrap()
+}
+
+/// Octets that look like nothing else, by a number.
+pub fn octets(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    (0..length).map(|_| random.u8(..)).collect()
+}
+
+pub fn envelope(id: MessageId) -> Bytes {
+    octets(id.as_u64() ^ 1, 20 + (id.counter() % 50) as usize).into()
+}
+
+pub fn message(id: MessageId, recipients: u32, parts: &[&[u8]]) -> NewMessage {
+    NewMessage {
+        id,
+        arrived_ms: 1_000 + id.counter(),
+        tenant: "tenant".into(),
+        held: false,
+        recipients,
+        envelope: envelope(id),
+        body: NewBody::Inline(parts.iter().map(|part| Bytes::copy_from_slice(part)).collect()),
+    }
+}
+
+/// Appends a message with one recipient.
+pub fn append(spool: &Spool, body: &[u8]) -> MessageId {
+    let id = spool.next_id().unwrap();
+    commit(spool, vec![Op::Append(message(id, 1, &[body]))]).unwrap();
+    id
+}
+
+pub fn staged(spool: &Spool, id: MessageId, recipients: u32, body: &[u8]) -> NewMessage {
+    let mut staging = spool.stage(id).unwrap();
+    for part in body.chunks(1000) {
+        staging.write(part).unwrap();
+    }
+    let body = NewBody::Staged(staging.finish().unwrap());
+    NewMessage { body, ..message(id, recipients, &[]) }
+}
+
+pub fn delivered(id: MessageId, recipient: u32) -> Op {
+    Op::Update { id, changes: vec![(recipient, Change::Delivered)] }
+}
+
+pub fn deferred(id: MessageId, recipient: u32, attempts: u32, due_ms: u64) -> Op {
+    let change = Change::Deferred { attempts, due_ms, reason: format!("450 {due_ms}").into() };
+    Op::Update { id, changes: vec![(recipient, change)] }
+}
+
+pub fn failed(id: MessageId, recipient: u32, report_owed: bool) -> Op {
+    let change = Change::Failed { expired: false, reason: "550 no".into(), report_owed };
+    Op::Update { id, changes: vec![(recipient, change)] }
+}
+
+/// Reads a message's whole body, and checks its envelope.
+pub fn body(spool: &Spool, id: MessageId) -> Result<Vec<u8>, ReadError> {
+    let mut loaded = spool.load(id)?;
+    assert_eq!(loaded.envelope, envelope(id));
+    assert_eq!(spool.envelope(id)?, envelope(id));
+    let mut all = Vec::new();
+    while let Some(chunk) = loaded.body.next_chunk()? {
+        assert!(!chunk.is_empty() && chunk.len() <= 64 << 10);
+        all.extend_from_slice(&chunk);
+    }
+    assert_eq!(all.len() as u64, loaded.body.len());
+    Ok(all)
+}
