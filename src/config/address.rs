@@ -1,0 +1,151 @@
+//! Kinds of values that name a place: domains, mailboxes, paths, sockets and networks.
+//!
+//! What could be meant in two ways is refused rather than guessed: a network with bits set after
+//! its prefix, a path of a socket that depends on the folder of the day. Domains become lower
+//! case; the local part of a mailbox stays as it is written.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::value::{Kind, Site, Written, string};
+use crate::route::next_hop::socket_path_fault;
+use crate::route::pattern::{domain_fault, local_part_fault};
+
+/// A domain, in lower case.
+pub(super) enum DomainName {}
+
+impl Kind for DomainName {
+    type Value = String;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
+        let text = string(value, site, "a domain in quotes")?;
+        match domain_fault(text) {
+            Some(why) => {
+                site.fault(value, &format!("is no domain: \"{text}\"; {why}"));
+                None
+            }
+            None => Some(text.to_ascii_lowercase()),
+        }
+    }
+}
+
+/// What keeps `text` from being `local@domain`, if anything does.
+fn mailbox_fault(text: &str) -> Option<String> {
+    let Some((local, domain)) = text.rsplit_once('@') else {
+        return Some("write it with its domain, as in postmaster@example.org".to_owned());
+    };
+    local_part_fault(local)
+        .map(|why| format!("the local part `{local}`: {why}"))
+        .or_else(|| domain_fault(domain).map(|why| format!("the domain `{domain}`: {why}")))
+}
+
+/// A mailbox `local@domain`.
+pub(super) enum Mailbox {}
+
+impl Kind for Mailbox {
+    type Value = String;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
+        let text = string(value, site, "a mailbox in quotes")?;
+        if let Some(why) = mailbox_fault(text) {
+            site.fault(value, &format!("is no mailbox: \"{text}\"; {why}"));
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+/// A mailbox, or only its local part.
+pub(super) enum LocalPartOrMailbox {}
+
+impl Kind for LocalPartOrMailbox {
+    type Value = String;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
+        let text = string(value, site, "a local part or a mailbox in quotes")?;
+        let why = if text.contains('@') { mailbox_fault(text) } else { local_part_fault(text) };
+        if let Some(why) = why {
+            site.fault(value, &format!("is no mailbox: \"{text}\"; {why}"));
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+/// A path of a file or folder.
+pub(super) enum File {}
+
+impl Kind for File {
+    type Value = PathBuf;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<PathBuf> {
+        string(value, site, "a path in quotes").map(PathBuf::from)
+    }
+}
+
+/// The path of a Unix socket.
+pub(super) enum SocketPath {}
+
+impl Kind for SocketPath {
+    type Value = PathBuf;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<PathBuf> {
+        let path = PathBuf::from(string(value, site, "an absolute path in quotes")?);
+        if let Some(why) = socket_path_fault(&path) {
+            site.fault(value, &format!("cannot be \"{}\"; {why}", path.display()));
+            return None;
+        }
+        Some(path)
+    }
+}
+
+/// An IP address and a port to listen on.
+pub(super) enum Bind {}
+
+impl Kind for Bind {
+    type Value = SocketAddr;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<SocketAddr> {
+        let text = string(value, site, "an IP address with a port in quotes")?;
+        if let Ok(bind) = text.parse() {
+            return Some(bind);
+        }
+        let port = text.rsplit_once(':').map_or(text, |(_, port)| port);
+        let right = match port.parse::<u16>() {
+            Ok(port) => format!("\"0.0.0.0:{port}\" or \"[::]:{port}\" for every address"),
+            Err(_) => "an IP address with a port, as in \"0.0.0.0:25\" or \"[::]:25\"".to_owned(),
+        };
+        site.fault(value, &format!("is no address to listen on: \"{text}\"; write {right}"));
+        None
+    }
+}
+
+/// A network in CIDR form; a bare address is a network of one.
+pub(super) enum Network {}
+
+impl Kind for Network {
+    type Value = IpNet;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<IpNet> {
+        let text = string(value, site, "a list of networks in quotes")?;
+        let net = text
+            .parse::<IpNet>()
+            .ok()
+            .or_else(|| text.parse().ok().map(|address: IpAddr| IpNet::from(address)));
+        let Some(net) = net else {
+            let right = "write \"192.0.2.0/24\", \"2001:db8::/32\" or a single address";
+            site.fault(value, &format!("has no network here: \"{text}\"; {right}"));
+            return None;
+        };
+        // 10.1.2.3/8 is either 10.0.0.0/8 or 10.1.2.3/32: not for us to guess which.
+        if net.trunc() != net {
+            let (whole, one) = (net.trunc(), net.addr());
+            let why = format!("has \"{text}\", with bits set after the prefix");
+            site.fault(value, &format!("{why}; write \"{whole}\" or \"{one}\""));
+            return None;
+        }
+        Some(net)
+    }
+}

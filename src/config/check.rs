@@ -1,0 +1,137 @@
+//! What options must satisfy together: no two of the same, nothing that would loop, nobody's
+//! open relay.
+//!
+//! Each check sees what could be read, so that one fault does not hide another.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use toml::de::DeTable;
+
+use super::declare::{Domain, Listener, Probe, Relay, Route};
+use super::read::{Item, Reading};
+use crate::route::next_hop::{NextHop, Place, Via};
+
+/// Each domain is declared once.
+pub(super) fn domains(reading: &mut Reading<'_>, domains: &[Item<'_, Domain>]) {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    for item in domains {
+        let Some(domain) = &item.read else { continue };
+        if let Some(line) = first.get(domain.name.as_str()) {
+            let message = format!(
+                "the domain {} is already declared at line {line}; remove one of the two",
+                domain.name
+            );
+            reading.report(item.span("name"), message);
+        } else {
+            first.insert(&domain.name, item.line);
+        }
+    }
+}
+
+/// No two listeners want the same port of the same address.
+pub(super) fn listeners(reading: &mut Reading<'_>, listeners: &[Item<'_, Listener>]) {
+    let mut taken: Vec<(SocketAddr, usize)> = Vec::new();
+    for item in listeners {
+        let Some(listener) = &item.read else { continue };
+        let bind = listener.bind;
+        if let Some((other, line)) = taken.iter().find(|(other, _)| collide(*other, bind)) {
+            let covered = if *other == bind {
+                "is already used".to_owned()
+            } else {
+                format!("overlaps {other}, used")
+            };
+            let message = format!(
+                "{bind} {covered} by the [[listener]] at line {line}; choose another address or \
+                 port, or remove one of the two"
+            );
+            reading.report(item.span("bind"), message);
+        }
+        taken.push((bind, item.line));
+    }
+}
+
+/// Whether the second of two sockets could not be opened. Port 0 is any free port.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_family = a.is_ipv4() == b.is_ipv4();
+    let wide = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || (same_family && wide))
+}
+
+/// No mail is handed back to this server itself.
+pub(super) fn next_hops(
+    reading: &mut Reading<'_>,
+    listeners: &[Item<'_, Listener>],
+    domains: &[Item<'_, Domain>],
+    routes: &[Item<'_, Route>],
+) {
+    let hop_of = |route: &Route| match &route.via {
+        Via::Hop(hop) => Some(hop.clone()),
+        Via::Discard | Via::Reject => None,
+    };
+    let of_domains = domains.iter().filter_map(|item| {
+        let domain = item.read.as_ref()?;
+        Some((domain.deliver.clone(), item.span("deliver")))
+    });
+    let of_routes = routes.iter().filter_map(|item| {
+        let route = item.read.as_ref()?;
+        Some((hop_of(route)?, item.span("via")))
+    });
+    for (hop, span) in of_domains.chain(of_routes) {
+        let own = listeners
+            .iter()
+            .find(|item| item.read.as_ref().is_some_and(|listener| leads_to(&hop, listener.bind)));
+        if let Some(own) = own {
+            let at = match own.line {
+                0 => "the default listener".to_owned(),
+                line => format!("the [[listener]] at line {line}"),
+            };
+            let message = format!(
+                "{hop} is this server itself ({at}), so mail would go in circles; name the \
+                 server or mailstore behind it"
+            );
+            reading.report(span, message);
+        }
+    }
+}
+
+/// Whether a next hop, as written, is a socket that we listen on.
+fn leads_to(hop: &NextHop, bind: SocketAddr) -> bool {
+    let Place::Tcp { host, port } = &hop.place else { return false };
+    let ours = |address: IpAddr| {
+        let local = address.is_loopback() || address.is_unspecified();
+        address == bind.ip() || (bind.ip().is_unspecified() && local)
+    };
+    let named = host == "localhost" && (bind.ip().is_loopback() || bind.ip().is_unspecified());
+    *port == bind.port() && (named || host.parse().is_ok_and(ours))
+}
+
+/// The whole internet may not relay.
+pub(super) fn relay(reading: &mut Reading<'_>, root: &DeTable<'_>, relay: Option<&Relay>) {
+    let Some(relay) = relay else { return };
+    if let Some(net) = relay.from.iter().find(|net| net.prefix_len() == 0) {
+        let message = format!(
+            "`from` has {net}, everyone, which makes this server an open relay; name only the \
+             networks that you trust"
+        );
+        reading.report_key(root, "relay", "from", message);
+    }
+}
+
+/// A remembered answer is refreshed before it ends.
+pub(super) fn probe(reading: &mut Reading<'_>, root: &DeTable<'_>, probe: Option<&Probe>) {
+    let Some(probe) = probe else { return };
+    let (refresh, lifetime) = (probe.positive_refresh, probe.positive_lifetime);
+    if refresh > lifetime {
+        let message = format!(
+            "`positive_refresh` ({}) is longer than `positive_lifetime` ({}); it must be at most \
+             as long",
+            humantime::format_duration(refresh),
+            humantime::format_duration(lifetime)
+        );
+        // One of the two may be the default: the fault is where the other was written.
+        let keys = ["positive_refresh", "positive_lifetime"];
+        let key = keys.into_iter().find(|key| reading.gives(root, "probe", key));
+        reading.report_key(root, "probe", key.unwrap_or("positive_refresh"), message);
+    }
+}

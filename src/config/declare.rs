@@ -1,0 +1,308 @@
+//! Every option of the configuration, declared once.
+//!
+//! What is written here is the type, the reading, the checks of single values, the documentation
+//! of the fields and `conf/angarium.toml`. An option stands here only when it works.
+//! What several options must satisfy together is in `check`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::address::{Bind, DomainName, File, LocalPartOrMailbox, Mailbox, Network, SocketPath};
+use super::option::{Described, Section, sections};
+use super::recipients::RecipientsOf;
+use super::value::{Count, Flag, List, Named, NotEmpty, OneOf, Parsed, Size, Span, Text};
+use crate::route::next_hop::{NextHop, Via};
+use crate::route::pattern::Pattern;
+use crate::route::recipients::Recipients;
+
+/// Every section, in the order of the reference file.
+pub const SECTIONS: &[Described] = &[
+    Config::DESCRIBED,
+    Listener::DESCRIBED,
+    Domain::DESCRIBED,
+    Relay::DESCRIBED,
+    Route::DESCRIBED,
+    Queue::DESCRIBED,
+    Probe::DESCRIBED,
+    Timeout::DESCRIBED,
+    Control::DESCRIBED,
+    Log::DESCRIBED,
+];
+
+sections! {
+    /// The whole configuration.
+    Top Config = "" {
+        /// The name that this server gives itself: in its greeting, in HELO and EHLO, in trace
+        /// fields and in the ids of its reports. Other servers look it up, so it should resolve
+        /// to this machine. Where the machine has no name that is a domain: localhost.
+        hostname: String as DomainName = machine_name r#""mx.example.org""#, by "rfc5321bis 2.3.5";
+
+        /// The folder of the queue. It must be on a disk that outlives a restart: an accepted
+        /// message exists only there. A relative path begins where the daemon was started.
+        spool: PathBuf as File = default r#""./angarium-spool""#;
+
+        /// The user whose rights the daemon keeps after the sockets are open; without it, it stays
+        /// who it is.
+        user: Option<String> as Text = optional r#""angarium""#;
+
+        /// Where mail for a bare `<Postmaster>`, without a domain, goes; without it, to the
+        /// postmaster of the first `[[domain]]`.
+        postmaster: Option<String> as Mailbox = optional r#""admin@example.org""#,
+            by "rfc5321bis 4.5.1";
+
+        /// How long running deliveries may go on when the daemon is told to stop. What is cut off
+        /// then is tried again after the next start.
+        stop_grace: Duration as Span = default r#""20s""#, in "0s" to "1h";
+    } and {
+        /// The file as it was named; empty for the built-in defaults.
+        file: String;
+        /// Where mail is taken; never empty.
+        listeners: Vec<Listener>;
+        /// The domains that mail is accepted for.
+        domains: Vec<Domain>;
+        /// Who may relay.
+        relay: Relay;
+        /// How mail for others leaves; the first match wins.
+        routes: Vec<Route>;
+        /// The queue.
+        queue: Queue;
+        /// The verification of recipients.
+        probe: Probe;
+        /// The timeouts of a delivery.
+        timeout: Timeout;
+        /// The operator's socket.
+        control: Control;
+        /// The log.
+        log: Log;
+    }
+
+    /// An address where mail is taken. Without any `[[listener]]` there is one with these
+    /// defaults.
+    Array Listener = "listener" {
+        /// The IP address and port.
+        bind: SocketAddr as Bind = default r#""127.0.0.1:2525""#;
+
+        /// What is done here. "mx": mail for the domains of this server is taken from anyone, and
+        /// mail for others from the networks of `[relay]`.
+        role: Role as OneOf<Role> = default r#""mx""#;
+
+        /// The largest content of a message, announced in EHLO (RFC 1870).
+        max_message_size: u64 as Size = default r#""50MiB""#, in "64KiB" to "4GiB",
+            by "rfc5321bis 4.5.3.1.7";
+
+        /// The most recipients of one transaction; the next ones get 452 and can be sent in
+        /// another.
+        max_recipients: usize as Count = default "1000", in "100" to "100000",
+            by "rfc5321bis 4.5.3.1.8";
+
+        /// The most connections at a time, from all clients together; further ones get 421.
+        max_connections: usize as Count = default "4096", in "1" to "1000000";
+
+        /// The most connections at a time from one client address; further ones get 421.
+        max_connections_per_client: usize as Count = default "256", in "1" to "1000000";
+
+        /// How long a client may be silent before it gets 421. The RFC asks for 5 minutes or more;
+        /// less may cut off slow senders.
+        idle_timeout: Duration as Span = default r#""5m""#, in "1s" to "1h",
+            by "rfc5321bis 4.5.3.2.7";
+
+        /// How many commands are refused in one session before it gets 421.
+        max_errors: usize as Count = default "20", in "1" to "10000";
+
+        /// Clients whose lines may end in a bare CR or LF: it is turned into CRLF. All others are
+        /// refused for it, since a stray line end can smuggle a second message into the first.
+        bare_line_ends_from: Vec<IpNet> as List<Network> = default "[]", by "rfc5321bis 2.3.8";
+    } and {
+        /// The line of its header; 0 where it was not written.
+        line: usize;
+    }
+
+    /// A domain of ours: mail for it is accepted from anyone and handed to its mailstore.
+    Array Domain = "domain" {
+        /// The domain. Its subdomains are not meant.
+        name: String as DomainName = required r#""example.org""#;
+
+        /// Where its mail goes: lmtp:unix:/path or lmtp://host:port for a mailstore;
+        /// smtp://host:port makes this server a relay in front of another, or its backup.
+        deliver: NextHop as Parsed<NextHop> = required r#""lmtp:unix:/run/dovecot/lmtp""#;
+
+        /// Which recipients are accepted: "probe", those that the next hop accepts when asked;
+        /// "any"; or "file:/path", those listed in a file, one address or local part a line.
+        /// With "any", mail that the next hop refuses later becomes a report to a sender who is
+        /// often forged.
+        recipients: Recipients as RecipientsOf = default r#""probe""#;
+
+        /// Where mail for postmaster and abuse goes: a local part of this domain or a mailbox;
+        /// without it, to the mailboxes of these names.
+        postmaster: Option<String> as LocalPartOrMailbox = optional r#""admin""#,
+            by "rfc5321bis 4.5.1";
+    } and {
+        /// The line of its header.
+        line: usize;
+    }
+
+    /// Who may send mail for others through this server.
+    Table Relay = "relay" {
+        /// Networks that may relay; a bare address means that one. By default nobody may. Behind a
+        /// container's proxy every client may seem to come from the gateway: do not list it then.
+        from: Vec<IpNet> as List<Network> = default "[]";
+    }
+
+    /// How mail for others leaves. It never grants relaying, and mail for a `[[domain]]` goes where
+    /// that says. The first match wins; without one, mail goes to the exchangers of its domain.
+    Array Route = "route" {
+        /// The recipients: "*", "*@domain", "*@*.domain" for every subdomain, or "local@domain".
+        recipient: Pattern as Parsed<Pattern> = required r#""*@partner.example""#;
+
+        /// What is done: smtp://host:port, lmtp://host:port or lmtp:unix:/path hand the mail
+        /// there, and nowhere else when that fails; "discard" accepts it and throws it away;
+        /// "reject" refuses it.
+        via: Via as Parsed<Via> = required r#""smtp://10.0.0.7:25""#;
+    } and {
+        /// The line of its header.
+        line: usize;
+    }
+
+    /// When and how often delivery is tried.
+    Table Queue = "queue" {
+        /// The delays between tries at the exchangers of a domain; the last one repeats. A little
+        /// chance is added, so that retries do not come in crowds.
+        retry: Vec<Duration> as NotEmpty<Span> =
+            default r#"["5m", "10m", "20m", "30m", "1h", "2h", "4h"]"#, in "1s" to "7d",
+            by "rfc5321bis 4.5.4.1";
+
+        /// The delays between tries at configured next hops and mailstores.
+        retry_next_hop: Vec<Duration> as NotEmpty<Span> =
+            default r#"["5s", "15s", "1m", "5m", "15m"]"#, in "1s" to "7d";
+
+        /// How long delivery is tried before the sender gets a report of failure.
+        lifetime: Duration as Span = default r#""5d""#, in "1s" to "60d", by "rfc5321bis 4.5.4.1";
+
+        /// Accept mail, but deliver none.
+        paused: bool as Flag = default "false";
+
+        /// The most deliveries at a time to one route: one set of exchangers, or one next hop.
+        route_concurrency: usize as Count = default "20", in "1" to "1000";
+
+        /// The most deliveries at a time, to all routes together.
+        max_deliveries: usize as Count = default "500", in "1" to "100000";
+
+        /// The most memory for the content of all messages that are being received; past it,
+        /// content goes to disk as it comes.
+        content_memory: u64 as Size = default r#""64MiB""#, in "1MiB" to "1TiB";
+
+        /// The free space of the spool's disk below which no new mail is taken: it gets 452 4.3.1,
+        /// and what is queued is still delivered.
+        min_free: u64 as Size = default r#""64MiB""#, in "1MiB" to "1TiB";
+    }
+
+    /// How recipients are verified at their mailstore (recipients = "probe").
+    Table Probe = "probe" {
+        /// How long it is remembered that a recipient exists; the answer is good for as long even
+        /// while the mailstore is down.
+        positive_lifetime: Duration as Span = default r#""7d""#, in "1m" to "60d";
+
+        /// After how long such an answer is asked for again, without making the client wait.
+        positive_refresh: Duration as Span = default r#""1d""#, in "1m" to "60d";
+
+        /// How long it is remembered that a recipient does not exist.
+        negative_lifetime: Duration as Span = default r#""5m""#, in "1s" to "1d";
+
+        /// How long the mailstore may take to answer before the client gets 451.
+        timeout: Duration as Span = default r#""30s""#, in "1s" to "5m";
+    }
+
+    /// How long each step of a delivery may take.
+    Table Timeout = "timeout" {
+        /// Opening the connection, for each address tried.
+        connect: Duration as Span = default r#""30s""#, in "1s" to "10m";
+
+        /// The greeting.
+        greeting: Duration as Span = default r#""5m""#, in "1s" to "1h",
+            by "rfc5321bis 4.5.3.2.1";
+
+        /// The reply to a command: EHLO, MAIL, RCPT and the others.
+        command: Duration as Span = default r#""5m""#, in "1s" to "1h",
+            by "rfc5321bis 4.5.3.2.2";
+
+        /// The reply to DATA.
+        data_initiation: Duration as Span = default r#""2m""#, in "1s" to "1h",
+            by "rfc5321bis 4.5.3.2.4";
+
+        /// The sending of one piece of content.
+        data_block: Duration as Span = default r#""3m""#, in "1s" to "1h",
+            by "rfc5321bis 4.5.3.2.5";
+
+        /// The reply to the end of the content. If it is cut too short, mail is delivered twice.
+        data_termination: Duration as Span = default r#""10m""#, in "1s" to "2h",
+            by "rfc5321bis 4.5.3.2.6";
+
+        /// How long an idle connection is kept for the next message to the same place; "0s": not
+        /// at all.
+        keep_idle: Duration as Span = default r#""10s""#, in "0s" to "5m";
+    }
+
+    /// The socket of the operator's commands.
+    Table Control = "control" {
+        /// Its absolute path; without it, `control` in the spool.
+        socket: Option<PathBuf> as SocketPath = optional r#""/run/angarium/control""#;
+    }
+
+    /// What is logged, to standard error.
+    Table Log = "log" {
+        /// "text" for people, "json" for programs: one object a line.
+        format: Format as OneOf<Format> = default r#""text""#;
+
+        /// The least important lines that are written: "error", "warn", "info" or "debug".
+        level: Level as OneOf<Level> = default r#""info""#;
+    }
+}
+
+/// What a listener does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes mail for our domains from anyone.
+    Mx,
+}
+
+impl Named for Role {
+    const NAMES: &'static [(&'static str, Self)] = &[("mx", Self::Mx)];
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Named for Format {
+    const NAMES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// The importance of a log line; the greater, the more is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Someone must act.
+    Error,
+    /// Someone should look.
+    Warn,
+    /// What happened to each message.
+    Info,
+    /// Every step.
+    Debug,
+}
+
+impl Named for Level {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+    ];
+}

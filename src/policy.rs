@@ -1,0 +1,7 @@
+//! Floor 3: verdicts on clients and recipients.
+//!
+//! Promises that mail is taken only for what is ours, or from those who may relay; everything a
+//! verdict needs comes in as a value.
+
+pub mod client;
+pub mod recipient;

@@ -1,0 +1,193 @@
+//! Floor 3: from a recipient to the way its mail goes.
+//!
+//! Promises that a [[domain]] decides for its own recipients before any [[route]] is looked at, that
+//! the first matching [[route]] wins, and that the answer names the rule and its line. A route tells
+//! how mail leaves; it never grants that somebody may send it. Knows no I/O: tables come in as
+//! values.
+
+pub mod next_hop;
+pub mod pattern;
+pub mod recipients;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::syntax::path::{ForwardPath, Mailbox};
+use next_hop::{NextHop, Via};
+use pattern::Pattern;
+use recipients::Recipients;
+
+/// A domain that we are responsible for.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// Its name in lower case.
+    pub name: String,
+    /// Where its mail is handed to.
+    pub next_hop: NextHop,
+    /// Which recipients exist.
+    pub recipients: Recipients,
+    /// Where postmaster@ and abuse@ go, if elsewhere.
+    pub postmaster: Option<Mailbox>,
+    /// The line of the configuration that declares it.
+    pub line: usize,
+}
+
+/// How mail for others leaves.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Whom it is for.
+    pub recipient: Pattern,
+    /// What is done.
+    pub via: Via,
+    /// The line of the configuration that declares it.
+    pub line: usize,
+}
+
+/// All domains and routes.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    domains: HashMap<String, Domain>,
+    rules: Vec<Rule>,
+    /// Where mail for a bare `<Postmaster>` goes.
+    postmaster: Option<Mailbox>,
+}
+
+/// What the table says of a recipient.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// It is of a domain of ours.
+    Domain(&'a Domain),
+    /// A route takes it.
+    Rule(&'a Rule),
+    /// Nothing does.
+    None,
+}
+
+/// Where queued mail for a recipient goes, after every look-up of the table.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Destination {
+    /// To a next hop.
+    Hop(NextHop),
+    /// Nowhere, on purpose.
+    Discard,
+    /// Nowhere: a route refuses it.
+    Reject,
+    /// Nowhere yet: no route leads there.
+    Unroutable,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hop(hop) => hop.fmt(f),
+            Self::Discard => f.write_str("discard"),
+            Self::Reject => f.write_str("reject"),
+            Self::Unroutable => f.write_str("unroutable"),
+        }
+    }
+}
+
+impl Table {
+    /// A table; the first of `domains` lends its postmaster where `postmaster` is none.
+    pub fn new(domains: Vec<Domain>, rules: Vec<Rule>, postmaster: Option<Mailbox>) -> Self {
+        let of_first = |domain: &Domain| {
+            domain.postmaster.clone().or_else(|| Mailbox::new("postmaster", &domain.name).ok())
+        };
+        let postmaster = postmaster.or_else(|| domains.first().and_then(of_first));
+        let domains =
+            domains.into_iter().map(|domain| (domain.name.to_ascii_lowercase(), domain)).collect();
+        Self { domains, rules, postmaster }
+    }
+
+    /// The final recipient of a forward-path: postmaster and abuse may be mapped (rfc5321bis 4.5.1,
+    /// RFC 2142). `None` only for a bare `<Postmaster>` that nobody stands for.
+    pub fn final_recipient(&self, path: &ForwardPath) -> Option<Mailbox> {
+        let ForwardPath::Mailbox(mailbox) = path else { return self.postmaster.clone() };
+        let role = ["postmaster", "abuse"]
+            .iter()
+            .any(|role| mailbox.local_part().eq_ignore_ascii_case(role));
+        let mapped = self
+            .domains
+            .get(mailbox.domain())
+            .filter(|_| role)
+            .and_then(|domain| domain.postmaster.clone());
+        Some(mapped.unwrap_or_else(|| mailbox.clone()))
+    }
+
+    /// What decides for a final recipient.
+    pub fn way(&self, mailbox: &Mailbox) -> Way<'_> {
+        if let Some(domain) = self.domains.get(mailbox.domain()) {
+            return Way::Domain(domain);
+        }
+        self.rules
+            .iter()
+            .find(|rule| rule.recipient.matches(mailbox.local_part(), mailbox.domain()))
+            .map_or(Way::None, Way::Rule)
+    }
+
+    /// Where queued mail for a final recipient goes now.
+    pub fn destination(&self, mailbox: &Mailbox) -> Destination {
+        match self.way(mailbox) {
+            Way::Domain(domain) => Destination::Hop(domain.next_hop.clone()),
+            Way::Rule(Rule { via: Via::Hop(hop), .. }) => Destination::Hop(hop.clone()),
+            Way::Rule(Rule { via: Via::Discard, .. }) => Destination::Discard,
+            Way::Rule(Rule { via: Via::Reject, .. }) => Destination::Reject,
+            Way::None => Destination::Unroutable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let domain = |name: &str, postmaster: Option<&str>| Domain {
+            name: name.into(),
+            next_hop: "lmtp:unix:/run/lmtp".parse().unwrap(),
+            recipients: Recipients::Any,
+            postmaster: postmaster.map(|mailbox| mailbox.parse().unwrap()),
+            line: 1,
+        };
+        let rule = |recipient: &str, via: &str| Rule {
+            recipient: recipient.parse().unwrap(),
+            via: via.parse().unwrap(),
+            line: 2,
+        };
+        Table::new(
+            vec![domain("one.example", Some("admin@one.example")), domain("two.example", None)],
+            vec![
+                rule("*@one.example", "discard"),
+                rule("*@far.example", "smtp://relay.example"),
+                rule("*@far.example", "reject"),
+            ],
+            None,
+        )
+    }
+
+    fn destination(mailbox: &str) -> String {
+        table().destination(&mailbox.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn domains_come_before_routes_and_the_first_route_wins() {
+        assert_eq!(destination("a@ONE.example"), "lmtp:unix:/run/lmtp");
+        assert_eq!(destination("a@far.example"), "smtp://relay.example:25");
+        assert_eq!(destination("a@sub.one.example"), "unroutable");
+    }
+
+    #[test]
+    fn postmaster_and_abuse_are_mapped_where_the_domain_says_so() {
+        let table = table();
+        let final_of = |text: &str| {
+            let path = ForwardPath::Mailbox(text.parse().unwrap());
+            table.final_recipient(&path).unwrap().to_string()
+        };
+        assert_eq!(final_of("Abuse@one.example"), "admin@one.example");
+        assert_eq!(final_of("postmaster@two.example"), "postmaster@two.example");
+        assert_eq!(final_of("abuse@far.example"), "abuse@far.example");
+        let bare = table.final_recipient(&ForwardPath::Postmaster);
+        assert_eq!(bare.unwrap().to_string(), "admin@one.example");
+        assert_eq!(Table::default().final_recipient(&ForwardPath::Postmaster), None);
+    }
+}
