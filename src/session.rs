@@ -184,6 +184,11 @@ impl Session {
         }
     }
 
+    /// Whether `handle_stop` was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// When `handle_timeout` is due; none while an answer is being waited for.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {

@@ -38,6 +38,19 @@ pub struct Transaction {
     pub probe: bool,
 }
 
+impl Transaction {
+    /// The question whether `recipient` is taken.
+    pub fn probe(recipient: &str) -> Self {
+        Self {
+            reverse_path: String::new(),
+            recipients: vec![recipient.to_owned()],
+            size: 0,
+            eight_bit: false,
+            probe: true,
+        }
+    }
+}
+
 /// What the driver is to do next.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Output {
@@ -104,6 +117,8 @@ struct Progress {
     outcomes: Vec<Option<Outcome>>,
     accepted: Vec<usize>,
     sending_content: bool,
+    /// A reply other than 421 came to it.
+    heard: bool,
 }
 
 impl Progress {
@@ -135,6 +150,10 @@ pub struct Dialog {
     outputs: VecDeque<Output>,
     progress: Option<Progress>,
     needs_reset: bool,
+    /// The last transaction ended before it was answered at all.
+    unheard: bool,
+    /// What RCPT was answered in a probe.
+    probe_reply: Option<ServerReply>,
     /// Why nothing more can be done here, once that is so.
     broken: Option<Outcome>,
 }
@@ -153,6 +172,8 @@ impl Dialog {
             outputs: VecDeque::new(),
             progress: None,
             needs_reset: false,
+            unheard: false,
+            probe_reply: None,
             broken: None,
         }
     }
@@ -160,7 +181,14 @@ impl Dialog {
     /// Starts a transaction; only after `Ready` or `Finished`, and before `Close`.
     pub fn begin(&mut self, transaction: Transaction) {
         let outcomes = vec![None; transaction.recipients.len()];
-        let progress = Progress { transaction, outcomes, accepted: vec![], sending_content: false };
+        let progress = Progress {
+            transaction,
+            outcomes,
+            accepted: vec![],
+            sending_content: false,
+            heard: false,
+        };
+        self.unheard = false;
         let too_large = self.features.size_limit.filter(|&limit| progress.transaction.size > limit);
         self.progress = Some(progress);
         if let Some(broken) = self.broken.clone() {
@@ -231,6 +259,22 @@ impl Dialog {
         }
     }
 
+    /// Whether the connection is of no more use.
+    pub fn is_over(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Whether the last transaction broke before any reply came to it, or was answered 421 at once:
+    /// on a connection that had served before, another one deserves a try.
+    pub fn was_unheard(&self) -> bool {
+        self.unheard
+    }
+
+    /// The reply to the last probe's RCPT, once; none if it did not come to that.
+    pub fn take_probe_reply(&mut self) -> Option<ServerReply> {
+        self.probe_reply.take()
+    }
+
     /// What to do next; `None` when input is needed, or a transaction.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -275,6 +319,9 @@ impl Dialog {
         let Some(expect) = self.expected.pop_front() else {
             return self.handle_break("it spoke out of turn");
         };
+        if let (Some(progress), false) = (&mut self.progress, reply.code == 421) {
+            progress.heard = true;
+        }
         match expect {
             Expect::Greeting => self.greeted(reply),
             Expect::Ehlo | Expect::Helo => self.helloed(expect, reply),
@@ -323,6 +370,7 @@ impl Dialog {
     fn reset(&mut self) {
         let ends_probe = self.unsent.is_empty() && self.expected.is_empty();
         if ends_probe && self.progress.as_ref().is_some_and(|progress| progress.transaction.probe) {
+            self.needs_reset = false;
             self.finish();
         }
     }
@@ -336,6 +384,9 @@ impl Dialog {
 
     fn recipient_judged(&mut self, recipient: usize, reply: &ServerReply) {
         let Some(progress) = &mut self.progress else { return };
+        if progress.transaction.probe {
+            self.probe_reply = Some(reply.clone());
+        }
         if !reply.is_positive() {
             let others = !progress.accepted.is_empty();
             progress.settle(recipient, outcome::of_recipient(reply, others));
@@ -406,6 +457,7 @@ impl Dialog {
     fn break_with(&mut self, outcome: Outcome) {
         // Nobody was told yet what waits to be sent.
         self.outputs.retain(|output| !matches!(output, Output::Send(_) | Output::SendContent));
+        self.unheard = self.progress.as_ref().is_some_and(|progress| !progress.heard);
         self.finish_with(&outcome);
         self.broken = Some(outcome);
         self.close();

@@ -5,6 +5,7 @@
 //! replaced with one that names a fault or a limit; code and status may not.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::{BufMut, BytesMut};
 
@@ -61,6 +62,17 @@ impl Reply {
             );
             out.put_slice(b"\r\n");
         }
+    }
+}
+
+impl fmt::Display for Reply {
+    /// On one line, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.code)?;
+        if let Some(status) = self.status {
+            write!(f, "{status} ")?;
+        }
+        f.write_str(&self.text.replace('\n', " / "))
     }
 }
 
@@ -155,6 +167,8 @@ replies! {
     RELAYING_DENIED = 550 [5 7 1] "relaying is not allowed for you: authenticate, or send to its own exchanger";
     /// The mailbox does not exist.
     NO_SUCH_RECIPIENT = 550 [5 1 1] "no such mailbox";
+    /// The mailbox exists and takes no mail.
+    MAILBOX_REFUSES = 550 [5 2 0] "the mailbox takes no mail";
     /// A configured route refuses the recipient.
     ROUTE_REFUSES = 550 [5 7 1] "mail to this address is refused here";
     /// No way leads to the recipient.

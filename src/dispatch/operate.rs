@@ -1,0 +1,76 @@
+//! The operator's verbs on one message.
+//!
+//! Promises that a verb takes effect at once and is answered when it is durable, and that reviving a
+//! failed recipient twice delivers to it once.
+
+use std::sync::Arc;
+
+use angarium_queue::entry::{Change, RecipientState, Stored};
+use angarium_queue::id::MessageId;
+use angarium_queue::spool::{CommitError, Op};
+use tokio::sync::oneshot;
+
+use super::{Dispatcher, Verb};
+use crate::event;
+use crate::net::clock;
+
+type Answer = oneshot::Sender<Result<bool, CommitError>>;
+
+impl Dispatcher {
+    pub(super) fn operate(&mut self, id: MessageId, verb: Verb, answer: Answer) {
+        let Some(stored) = self.spool.get(id) else {
+            return drop(answer.send(Ok(false)));
+        };
+        let now_ms = clock::now_ms();
+        let ops = match verb {
+            Verb::Hold => {
+                event::operated(id, "hold");
+                self.scheduler.hold(id);
+                vec![Op::Hold(id)]
+            }
+            Verb::Release => {
+                event::operated(id, "release");
+                self.scheduler.release_hold(id, now_ms);
+                vec![Op::Release(id)]
+            }
+            Verb::Remove => {
+                event::operated(id, "rm");
+                self.scheduler.withdraw(id);
+                vec![Op::Remove(id)]
+            }
+            Verb::Retry => {
+                event::operated(id, "retry");
+                self.scheduler.retry(id, now_ms);
+                return self.revive(&stored, now_ms, answer);
+            }
+        };
+        self.spool.commit(ops, Box::new(move |result| drop(answer.send(result.map(|()| true)))));
+    }
+
+    /// Brings back what failed and is waiting for its report.
+    fn revive(&mut self, stored: &Stored, now_ms: u64, answer: Answer) {
+        let failed = |(index, state): (usize, &RecipientState)| match state {
+            RecipientState::Failed { reason, report_owed: true, .. } => {
+                Some((u32::try_from(index).ok()?, Arc::clone(reason)))
+            }
+            _ => None,
+        };
+        let failed: Vec<_> = stored.recipients.iter().enumerate().filter_map(failed).collect();
+        if failed.is_empty() || self.reviving.contains_key(&stored.id) {
+            return drop(answer.send(Ok(true)));
+        }
+        self.reviving.insert(stored.id, failed.iter().map(|(index, _)| *index).collect());
+        let change =
+            |(index, reason)| (index, Change::Deferred { attempts: 0, due_ms: now_ms, reason });
+        let changes = failed.into_iter().map(change).collect();
+        let (id, revive) = (stored.id, self.revive.clone());
+        let done = move |result: Result<(), CommitError>| {
+            if result.is_ok() {
+                // The dispatcher is gone only when the daemon stops; the change is recorded.
+                let _ = revive.send(id);
+            }
+            drop(answer.send(result.map(|()| true)));
+        };
+        self.spool.commit(vec![Op::Update { id, changes }], Box::new(done));
+    }
+}

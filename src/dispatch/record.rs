@@ -1,0 +1,173 @@
+//! What an attempt came to: the changes to record, and the lines to log.
+//!
+//! Promises one change for each recipient that the attempt had, and that a failure owes a report
+//! unless nobody is to be told (rfc5321bis 4.5.5).
+
+use std::sync::Arc;
+
+use angarium_queue::entry::Change;
+use angarium_queue::schedule::{Assignment, Decision};
+
+use crate::agent::Delivery;
+use crate::delivery::outcome::Outcome;
+use crate::event;
+use crate::route::Destination;
+
+/// Longest reason kept, in octets; what a next hop says is not ours to bound otherwise.
+const REASON_OCTETS_MAX: usize = 1000;
+
+/// An attempt with what the scheduler decided.
+pub(super) struct Record<'a> {
+    pub(super) assignment: &'a Assignment,
+    pub(super) delivery: &'a Delivery,
+    pub(super) decision: Decision,
+    pub(super) now_ms: u64,
+}
+
+impl Record<'_> {
+    /// One change per recipient; none for what was deferred after the message was withdrawn.
+    pub(super) fn changes(&self) -> Vec<(u32, Change)> {
+        let change = |(index, outcome): &(u32, Outcome)| Some((*index, self.change(outcome)?));
+        self.delivery.outcomes.iter().filter_map(change).collect()
+    }
+
+    fn change(&self, outcome: &Outcome) -> Option<Change> {
+        let report_owed = self.owes_report();
+        Some(match (outcome, self.decision) {
+            (Outcome::Delivered(_), _) => Change::Delivered,
+            (Outcome::Failed(reason), _) => {
+                Change::Failed { expired: false, reason: shorten(reason), report_owed }
+            }
+            (Outcome::Deferred(reason), Decision::Retry { attempts, due_ms }) => {
+                Change::Deferred { attempts, due_ms, reason: shorten(reason) }
+            }
+            (Outcome::Deferred(reason), Decision::Expired) => {
+                Change::Failed { expired: true, reason: shorten(reason), report_owed }
+            }
+            (Outcome::Deferred(_), Decision::Done | Decision::Withdrawn) => return None,
+        })
+    }
+
+    /// One line per recipient.
+    pub(super) fn log(&self, destination: &Destination) {
+        let id = self.assignment.id;
+        for (index, outcome) in &self.delivery.outcomes {
+            let recipient = self.address(*index);
+            match (outcome, self.decision) {
+                (Outcome::Delivered(reply), _) => {
+                    event::delivered(id, &recipient, destination, reply);
+                }
+                (Outcome::Deferred(reason), Decision::Retry { attempts, due_ms }) => {
+                    let retry_in_s = due_ms.saturating_sub(self.now_ms) / 1000;
+                    event::deferred(id, &recipient, destination, reason, attempts, retry_in_s);
+                }
+                (Outcome::Deferred(reason) | Outcome::Failed(reason), decision) => {
+                    let expired =
+                        decision == Decision::Expired && matches!(outcome, Outcome::Deferred(_));
+                    let owed = self.owes_report();
+                    event::failed(id, &recipient, destination, reason, expired, owed);
+                }
+            }
+        }
+    }
+
+    /// A message that can't be read any more is not known to be from nobody.
+    fn owes_report(&self) -> bool {
+        let envelope = self.delivery.envelope.as_ref();
+        envelope.is_none_or(|envelope| !envelope.reverse_path.is_null())
+    }
+
+    fn address(&self, index: u32) -> String {
+        let envelope = self.delivery.envelope.as_ref();
+        let recipient = envelope.and_then(|envelope| envelope.recipients.get(index as usize));
+        recipient.map_or_else(|| format!("recipient {index}"), |known| known.address.to_string())
+    }
+}
+
+fn shorten(reason: &str) -> Arc<str> {
+    let end = (0..=REASON_OCTETS_MAX.min(reason.len()))
+        .rev()
+        .find(|&at| reason.is_char_boundary(at))
+        .unwrap_or(0);
+    reason.get(..end).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use angarium_queue::id::MessageId;
+    use angarium_queue::schedule::{Job, Options, Pace, Pick, RouteId, Scheduler};
+
+    use super::*;
+    use crate::envelope::Envelope;
+    use crate::syntax::path::parse_reverse_path;
+
+    fn assignment() -> Assignment {
+        let backoff = angarium_queue::schedule::Backoff {
+            exchanger_ms: vec![1],
+            next_hop_ms: vec![1],
+            lifetime_ms: 1,
+        };
+        let options = Options { backoff, route_concurrency: 1, assignments_max: 1, paused: false };
+        let mut scheduler = Scheduler::new(options, 1);
+        scheduler.enqueue(
+            Job {
+                id: MessageId::from_u64(1),
+                route: RouteId(0),
+                pace: Pace::NextHop,
+                recipients: vec![0, 1, 2],
+                attempts: 0,
+                due_ms: 0,
+                arrived_ms: 0,
+                held: false,
+            },
+            0,
+        );
+        let Pick::Assignment(assignment) = scheduler.next(0) else { panic!("nothing picked") };
+        assignment
+    }
+
+    fn changes(reverse_path: &str, decision: Decision) -> Vec<(u32, Change)> {
+        let delivery = Delivery {
+            envelope: Some(Envelope {
+                reverse_path: parse_reverse_path(reverse_path).unwrap(),
+                recipients: vec![],
+                body: crate::syntax::command::Body::SevenBit,
+                session: String::new(),
+            }),
+            outcomes: vec![
+                (0, Outcome::Delivered("250 ok".into())),
+                (1, Outcome::Failed("no".repeat(1000))),
+                (2, Outcome::Deferred("later".into())),
+            ],
+        };
+        Record { assignment: &assignment(), delivery: &delivery, decision, now_ms: 5 }.changes()
+    }
+
+    #[test]
+    fn each_recipient_gets_its_own_change() {
+        let changes = changes("a@b.example", Decision::Retry { attempts: 1, due_ms: 9 });
+        assert_eq!(changes[0], (0, Change::Delivered));
+        let long = "no".repeat(500).into();
+        assert_eq!(
+            changes[1],
+            (1, Change::Failed { expired: false, reason: long, report_owed: true })
+        );
+        let later = Change::Deferred { attempts: 1, due_ms: 9, reason: "later".into() };
+        assert_eq!(changes[2], (2, later));
+    }
+
+    #[test]
+    fn nobody_is_owed_a_report_for_a_null_reverse_path() {
+        let changes = changes("", Decision::Expired);
+        for (_, change) in &changes[1..] {
+            let Change::Failed { report_owed, .. } = change else { panic!("{change:?}") };
+            assert!(!report_owed);
+        }
+        assert!(matches!(changes[2].1, Change::Failed { expired: true, .. }));
+    }
+
+    #[test]
+    fn what_was_withdrawn_is_not_deferred_again() {
+        assert_eq!(changes("a@b.example", Decision::Withdrawn).len(), 2);
+    }
+}

@@ -1,0 +1,129 @@
+//! Floor 0: the named events of the log, one structured line per change of state.
+//!
+//! Promises stable names and fields, which programs may rely on, and that every line about a message
+//! carries its queue id and every line of a session the session's id. What a peer said is quoted as
+//! a field; control characters in it are escaped by the subscriber, so a peer can't forge a line.
+
+use std::fmt::Display;
+
+use tracing::{debug, error, info, warn};
+
+/// A listener accepts connections.
+pub fn listening(bind: impl Display, role: &str) {
+    info!(event = "listening", %bind, role);
+}
+
+/// A client connected.
+pub fn session_opened(session: &str, client: impl Display) {
+    info!(event = "session-opened", session, %client);
+}
+
+/// A session ended.
+pub fn session_closed(session: &str, messages: u64, why: &str) {
+    info!(event = "session-closed", session, messages, why);
+}
+
+/// A connection was refused before its session began.
+pub fn session_refused(client: impl Display, why: &str) {
+    warn!(event = "session-refused", %client, why);
+}
+
+/// A recipient was refused.
+pub fn recipient_refused(session: &str, recipient: impl Display, reply: impl Display) {
+    info!(event = "recipient-refused", session, %recipient, %reply);
+}
+
+/// A message is on stable storage and acknowledged.
+pub fn accepted(
+    id: impl Display,
+    session: &str,
+    sender: impl Display,
+    recipients: usize,
+    octets: u64,
+) {
+    info!(event = "accepted", %id, session, %sender, recipients, octets);
+}
+
+/// A message was refused after its content, or could not be stored.
+pub fn content_refused(session: &str, why: impl Display) {
+    warn!(event = "content-refused", session, %why);
+}
+
+/// A recipient got the message.
+pub fn delivered(id: impl Display, recipient: &str, next_hop: impl Display, reply: &str) {
+    info!(event = "delivered", %id, recipient, %next_hop, reply);
+}
+
+/// A recipient will be tried again.
+pub fn deferred(
+    id: impl Display,
+    recipient: &str,
+    next_hop: impl Display,
+    reason: &str,
+    attempts: u32,
+    retry_in_s: u64,
+) {
+    info!(event = "deferred", %id, recipient, %next_hop, reason, attempts, retry_in_s);
+}
+
+/// A recipient failed for good, or its time is over.
+pub fn failed(
+    id: impl Display,
+    recipient: &str,
+    next_hop: impl Display,
+    reason: &str,
+    expired: bool,
+    report_owed: bool,
+) {
+    warn!(event = "failed", %id, recipient, %next_hop, reason, expired, report_owed);
+}
+
+/// The operator did something to a message.
+pub fn operated(id: impl Display, verb: &str) {
+    info!(event = "operated", %id, verb);
+}
+
+/// The spool was opened.
+pub fn recovered(messages: usize, damaged: usize) {
+    info!(event = "recovered", messages, damaged);
+}
+
+/// Something in the spool could not be read.
+pub fn damaged(file: &str, offset: u64, octets: u64, what: &str) {
+    error!(event = "damaged", file, offset, octets, what);
+}
+
+/// A queued message cannot be read.
+pub fn unreadable(id: impl Display, why: impl Display) {
+    error!(event = "unreadable", %id, %why);
+}
+
+/// The spool failed: nothing is accepted or delivered any more.
+pub fn spool_failed(why: &str) {
+    error!(event = "spool-failed", why);
+}
+
+/// The configuration was read again.
+pub fn reloaded(file: &str) {
+    info!(event = "reloaded", file);
+}
+
+/// A configuration was refused; the old one stays.
+pub fn reload_refused(why: impl Display) {
+    error!(event = "reload-refused", %why);
+}
+
+/// The daemon is stopping, or has stopped.
+pub fn stopping(step: &str) {
+    info!(event = "stopping", step);
+}
+
+/// Something of the system failed that the daemon can live with.
+pub fn trouble(what: &str, why: impl Display) {
+    warn!(event = "trouble", what, %why);
+}
+
+/// A mailstore was asked for a recipient.
+pub fn probed(recipient: impl Display, next_hop: impl Display, answer: &str) {
+    debug!(event = "probed", %recipient, %next_hop, answer);
+}

@@ -1,0 +1,295 @@
+//! Floor 5: from content on its way in to a message on stable storage.
+//!
+//! Promises that a message is acknowledged only after the spool's sync, that what was half received
+//! leaves nothing behind, and that all content held in memory stays within one budget: what is
+//! large, or comes when the budget is spent, goes to the disk as it comes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use angarium_queue::id::MessageId;
+use angarium_queue::spool::{CommitError, NewBody, NewMessage, Op, Room, Spool, Staging};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
+
+use crate::envelope::Envelope;
+use crate::event;
+use crate::net::clock;
+use crate::registry::reply::{self, Reply};
+use crate::session;
+use crate::syntax::header::{self, Received, Start};
+
+/// Up to this many octets a message waits in memory for its group.
+const INLINE_OCTETS_MAX: usize = 128 * 1024;
+/// What is written to a staged body at a time.
+const STAGE_OCTETS: usize = 64 * 1024;
+
+/// A message that was made safe, for the scheduler.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its id.
+    pub id: MessageId,
+    /// When it was accepted.
+    pub arrived_ms: u64,
+    /// Its envelope.
+    pub envelope: Envelope,
+}
+
+/// The way into the queue, shared by all sessions.
+#[derive(Debug)]
+pub struct Intake {
+    spool: Spool,
+    hostname: String,
+    budget: Arc<Semaphore>,
+    accepted: mpsc::UnboundedSender<Accepted>,
+}
+
+impl Intake {
+    /// An intake that holds at most `memory_octets` of content in memory, and tells `accepted` of
+    /// each message made safe.
+    pub fn new(
+        spool: Spool,
+        hostname: &str,
+        memory_octets: u64,
+        accepted: mpsc::UnboundedSender<Accepted>,
+    ) -> Self {
+        let octets = usize::try_from(memory_octets).unwrap_or(usize::MAX);
+        let budget = Arc::new(Semaphore::new(octets.min(Semaphore::MAX_PERMITS)));
+        Self { spool, hostname: hostname.to_owned(), budget, accepted }
+    }
+
+    /// Whether there is room for one more message.
+    pub fn check_room(&self) -> Result<(), Reply> {
+        match self.spool.room() {
+            Room::Free => Ok(()),
+            Room::Low => Err(reply::NO_ROOM),
+        }
+    }
+
+    /// Opens a place for a message's content.
+    pub fn begin(
+        self: &Arc<Self>,
+        accepted: session::Accepted,
+        client: IpAddr,
+        session: &str,
+    ) -> Result<Incoming, Reply> {
+        let id = self.spool.next_id().map_err(|error| refusal(session, &error))?;
+        let mut envelope = accepted.envelope;
+        session.clone_into(&mut envelope.session);
+        let arrived_ms = clock::now_ms();
+        let only = match envelope.recipients.as_slice() {
+            [only] => Some(only.address.to_string()),
+            _ => None,
+        };
+        let mut trace = String::new();
+        Received {
+            hello: &accepted.hello,
+            peer: client,
+            by: &self.hostname,
+            with: accepted.with,
+            id: &id.to_string(),
+            recipient: only.as_deref(),
+            date: &clock::date(arrived_ms),
+        }
+        .write(&mut trace);
+        Ok(Incoming {
+            intake: Arc::clone(self),
+            id,
+            arrived_ms,
+            envelope,
+            tenant: tenant(client),
+            start: Some(trace.into_bytes()),
+            trace_octets: 0,
+            octets: 0,
+            held: Held::Memory { parts: Vec::new(), octets: 0, permits: None },
+        }
+        .with_trace_octets())
+    }
+}
+
+/// Who a message is charged to: the client's address, for IPv6 its /64.
+fn tenant(client: IpAddr) -> Arc<str> {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.to_string().into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64").into()
+        }
+    }
+}
+
+/// Where the content is so far.
+enum Held {
+    Memory {
+        parts: Vec<Bytes>,
+        octets: usize,
+        permits: Option<OwnedSemaphorePermit>,
+    },
+    Disk {
+        staging: Staging,
+        pending: Vec<u8>,
+    },
+    /// A write failed; nothing is left.
+    Lost,
+}
+
+/// A message under way. Dropping it forgets it.
+pub struct Incoming {
+    intake: Arc<Intake>,
+    id: MessageId,
+    arrived_ms: u64,
+    envelope: Envelope,
+    tenant: Arc<str>,
+    /// The trace field and the first octets, until it is known whether an empty line goes between.
+    start: Option<Vec<u8>>,
+    trace_octets: usize,
+    octets: u64,
+    held: Held,
+}
+
+impl Incoming {
+    fn with_trace_octets(mut self) -> Self {
+        self.trace_octets = self.start.as_ref().map_or(0, Vec::len);
+        self
+    }
+
+    /// Takes the next piece of content.
+    pub async fn write(&mut self, piece: Vec<u8>) -> Result<(), Reply> {
+        self.octets += piece.len() as u64;
+        let Some(mut start) = self.start.take() else { return self.keep(piece).await };
+        start.extend_from_slice(&piece);
+        match self.judge_start(start, false) {
+            Some(start) => self.keep(start).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the message safe; its id once it is on stable storage.
+    pub async fn commit(mut self) -> Result<MessageId, Reply> {
+        if let Some(start) = self.start.take() {
+            let start = self.judge_start(start, true).unwrap_or_default();
+            self.keep(start).await?;
+        }
+        let (id, arrived_ms) = (self.id, self.arrived_ms);
+        let session = self.envelope.session.clone();
+        let (body, permits) = self.take_body().await?;
+        let message = NewMessage {
+            id,
+            arrived_ms,
+            tenant: self.tenant,
+            held: false,
+            recipients: u32::try_from(self.envelope.recipients.len()).unwrap_or(u32::MAX),
+            envelope: self.envelope.encode().into(),
+            body,
+        };
+        let (done, synced) = oneshot::channel();
+        let tell = Box::new(move |result| drop(done.send(result)));
+        self.intake.spool.commit(vec![Op::Append(message)], tell);
+        let lost = Err(CommitError::Unavailable("the writer is gone".to_owned()));
+        synced.await.unwrap_or(lost).map_err(|error| refusal(&session, &error))?;
+        drop(permits);
+        let (sender, count) = (&self.envelope.reverse_path, self.envelope.recipients.len());
+        event::accepted(id, &session, sender, count, self.octets);
+        // The receiver is gone only while the daemon stops; the queue has the message.
+        let _ = self.intake.accepted.send(Accepted { id, arrived_ms, envelope: self.envelope });
+        Ok(id)
+    }
+
+    /// Puts an empty line where the message has no header; `None` while that can't be told, and the
+    /// octets are kept for the next piece.
+    fn judge_start(&mut self, mut start: Vec<u8>, complete: bool) -> Option<Vec<u8>> {
+        let content = start.get(self.trace_octets..).unwrap_or_default();
+        match header::judge_start(content, complete) {
+            Some(Start::Header) => Some(start),
+            Some(Start::Text) => {
+                start.splice(self.trace_octets..self.trace_octets, *b"\r\n");
+                Some(start)
+            }
+            None => {
+                self.start = Some(start);
+                None
+            }
+        }
+    }
+
+    async fn keep(&mut self, piece: Vec<u8>) -> Result<(), Reply> {
+        if let Held::Memory { parts, octets, permits } = &mut self.held {
+            let wanted = piece.len();
+            let fits = *octets + wanted <= INLINE_OCTETS_MAX;
+            let budget = &self.intake.budget;
+            let granted = u32::try_from(wanted)
+                .ok()
+                .filter(|_| fits)
+                .and_then(|count| Arc::clone(budget).try_acquire_many_owned(count).ok());
+            if let Some(granted) = granted {
+                match permits {
+                    Some(permits) => permits.merge(granted),
+                    None => *permits = Some(granted),
+                }
+                *octets += wanted;
+                parts.push(piece.into());
+                return Ok(());
+            }
+            self.move_to_disk()?;
+        }
+        self.keep_on_disk(&piece).await
+    }
+
+    fn move_to_disk(&mut self) -> Result<(), Reply> {
+        let staging = self.intake.spool.stage(self.id);
+        let staging = staging.map_err(|error| refusal(&self.envelope.session, &error))?;
+        let was = std::mem::replace(&mut self.held, Held::Lost);
+        let pending = match was {
+            Held::Memory { parts, .. } => parts.concat(),
+            Held::Disk { .. } | Held::Lost => Vec::new(),
+        };
+        self.held = Held::Disk { staging, pending };
+        Ok(())
+    }
+
+    async fn keep_on_disk(&mut self, piece: &[u8]) -> Result<(), Reply> {
+        match std::mem::replace(&mut self.held, Held::Lost) {
+            Held::Disk { staging, mut pending } => {
+                pending.extend_from_slice(piece);
+                self.held = if pending.len() >= STAGE_OCTETS {
+                    let staging = self.write_out(staging, pending).await?;
+                    Held::Disk { staging, pending: Vec::new() }
+                } else {
+                    Held::Disk { staging, pending }
+                };
+                Ok(())
+            }
+            Held::Memory { .. } | Held::Lost => Err(reply::LOCAL_ERROR),
+        }
+    }
+
+    async fn write_out(&self, mut staging: Staging, octets: Vec<u8>) -> Result<Staging, Reply> {
+        let written = spawn_blocking(move || staging.write(&octets).map(|()| staging)).await;
+        let written = written.map_err(|_| reply::LOCAL_ERROR)?;
+        written.map_err(|error| refusal(&self.envelope.session, &error))
+    }
+
+    async fn take_body(&mut self) -> Result<(NewBody, Option<OwnedSemaphorePermit>), Reply> {
+        match std::mem::replace(&mut self.held, Held::Lost) {
+            Held::Memory { parts, permits, .. } => Ok((NewBody::Inline(parts), permits)),
+            Held::Disk { staging, pending } => {
+                let staging = self.write_out(staging, pending).await?;
+                let staged = spawn_blocking(move || staging.finish()).await;
+                let staged = staged.map_err(|_| reply::LOCAL_ERROR)?;
+                let staged = staged.map_err(|error| refusal(&self.envelope.session, &error))?;
+                Ok((NewBody::Staged(staged), None))
+            }
+            Held::Lost => Err(reply::LOCAL_ERROR),
+        }
+    }
+}
+
+/// What the client hears of a spool that refused; the log has the rest.
+fn refusal(session: &str, error: &CommitError) -> Reply {
+    event::content_refused(session, error);
+    match error {
+        CommitError::Full => reply::NO_ROOM,
+        CommitError::Fenced | CommitError::Unavailable(_) => reply::LOCAL_ERROR,
+    }
+}

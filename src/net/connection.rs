@@ -1,0 +1,232 @@
+//! A dialogue with a next hop over a stream: the sockets' side of `delivery::dialog`.
+//!
+//! Promises to write what the dialogue asks for, to read when it asks for nothing, and to give each
+//! wait the time the RFC gives it (rfc5321bis 4.5.3.2). A failure of the stream becomes a break that
+//! the dialogue turns into outcomes.
+
+use std::pin::Pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use super::stream::{self, Stream};
+use crate::delivery::dialog::{Dialog, Output, Phase, Protocol, Transaction};
+use crate::delivery::outcome::Outcome;
+use crate::route::next_hop::{NextHop, Transport};
+use crate::syntax::content::Encoder;
+use crate::syntax::reply::ServerReply;
+
+/// How long each step may take (rfc5321bis 4.5.3.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Opening the connection, for each address.
+    pub connect: Duration,
+    /// The greeting.
+    pub greeting: Duration,
+    /// The reply to a command.
+    pub command: Duration,
+    /// The reply to DATA.
+    pub data_initiation: Duration,
+    /// Sending one piece of content.
+    pub data_block: Duration,
+    /// The reply to the final dot.
+    pub data_termination: Duration,
+    /// How long an idle connection is kept.
+    pub keep_idle: Duration,
+}
+
+impl Times {
+    fn of(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Greeting => self.greeting,
+            Phase::Command => self.command,
+            Phase::DataInitiation => self.data_initiation,
+            Phase::DataTermination => self.data_termination,
+            Phase::Idle => self.keep_idle,
+        }
+    }
+}
+
+/// Content that can be read piece by piece.
+pub trait Source {
+    /// The next piece; `None` at the end. An error means that the content must not be finished.
+    fn next_piece(&mut self) -> Result<Option<bytes::Bytes>, String>;
+}
+
+/// No content at all, for probes.
+pub struct NoContent;
+
+impl Source for NoContent {
+    fn next_piece(&mut self) -> Result<Option<bytes::Bytes>, String> {
+        Ok(None)
+    }
+}
+
+const READ_OCTETS: usize = 4096;
+const SEND_OCTETS: usize = 128 * 1024;
+/// How long a next hop may take to answer QUIT.
+const FAREWELL_TIME: Duration = Duration::from_secs(5);
+
+/// A connection whose hello is over.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    dialog: Dialog,
+    times: Times,
+    /// It has carried a transaction before.
+    served: bool,
+}
+
+impl Connection {
+    /// Connects and says hello as `hostname`. The error is the outcome for every recipient.
+    pub async fn open(next_hop: &NextHop, hostname: &str, times: Times) -> Result<Self, Outcome> {
+        let protocol = match next_hop.transport {
+            Transport::Smtp => Protocol::Smtp,
+            Transport::Lmtp => Protocol::Lmtp,
+        };
+        let stream =
+            stream::connect(&next_hop.place, times.connect).await.map_err(Outcome::Deferred)?;
+        let dialog = Dialog::new(protocol, hostname);
+        let mut connection = Self { stream, dialog, times, served: false };
+        match connection.advance(&mut NoContent).await {
+            Progress::Ready => Ok(connection),
+            // The dialogue is broken and answers any transaction with the reason.
+            _ => Err(connection.refusal().await),
+        }
+    }
+
+    /// Carries one transaction; one outcome per recipient, in order.
+    pub async fn transact(
+        &mut self,
+        transaction: Transaction,
+        content: &mut impl Source,
+    ) -> Vec<Outcome> {
+        self.dialog.begin(transaction);
+        let outcomes = self.finish_transaction(content).await;
+        self.served = true;
+        outcomes
+    }
+
+    /// Asks whether the next hop takes a recipient: its reply to RCPT, or why there is none.
+    pub async fn ask(&mut self, recipient: &str) -> Result<ServerReply, String> {
+        let outcomes = self.transact(Transaction::probe(recipient), &mut NoContent).await;
+        self.dialog.take_probe_reply().ok_or_else(|| match outcomes.into_iter().next() {
+            Some(Outcome::Deferred(why) | Outcome::Failed(why)) => why,
+            _ => "it gave no answer".to_owned(),
+        })
+    }
+
+    async fn finish_transaction(&mut self, content: &mut impl Source) -> Vec<Outcome> {
+        loop {
+            match self.advance(content).await {
+                Progress::Finished(outcomes) => return outcomes,
+                Progress::Ready => {}
+                Progress::Closed => return Vec::new(),
+            }
+        }
+    }
+
+    /// Whether another transaction may be tried on it.
+    pub fn is_usable(&self) -> bool {
+        !self.dialog.is_over() && self.dialog.phase() == Phase::Idle
+    }
+
+    /// Whether the last transaction found the connection gone before it was answered, as happens
+    /// to one that was kept: a new connection deserves a try.
+    pub fn was_stale(&self) -> bool {
+        self.dialog.was_unheard()
+    }
+
+    /// Whether the next hop neither closed it nor spoke while it was idle.
+    pub fn is_alive(&mut self) -> bool {
+        let mut octet = [0; 1];
+        let mut buffer = ReadBuf::new(&mut octet);
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer).is_pending()
+    }
+
+    /// Says QUIT, and does not wait for long.
+    pub async fn quit(mut self) {
+        if !self.dialog.is_over() {
+            self.times.command = self.times.command.min(FAREWELL_TIME);
+            self.dialog.quit();
+            self.advance(&mut NoContent).await;
+        }
+    }
+
+    /// The reason why the dialogue broke, as it answers any transaction.
+    async fn refusal(&mut self) -> Outcome {
+        self.dialog.begin(Transaction::probe(""));
+        let outcomes = self.finish_transaction(&mut NoContent).await;
+        let lost = || Outcome::Deferred("the connection was lost".to_owned());
+        outcomes.into_iter().next().unwrap_or_else(lost)
+    }
+
+    async fn advance(&mut self, content: &mut impl Source) -> Progress {
+        loop {
+            match self.dialog.poll_output() {
+                Some(Output::Send(octets)) => drop(self.send(&octets).await),
+                Some(Output::SendContent) => self.send_content(content).await,
+                Some(Output::Ready) => return Progress::Ready,
+                Some(Output::Finished(outcomes)) => return Progress::Finished(outcomes),
+                Some(Output::Close) => return Progress::Closed,
+                None if self.dialog.is_over() => return Progress::Closed,
+                None => self.receive().await,
+            }
+        }
+    }
+
+    async fn receive(&mut self) {
+        let limit = self.times.of(self.dialog.phase());
+        let mut octets = [0; READ_OCTETS];
+        match timeout(limit, self.stream.read(&mut octets)).await {
+            Ok(Ok(0)) => self.dialog.handle_break("it closed the connection"),
+            Ok(Ok(count)) => self.dialog.handle_input(octets.get(..count).unwrap_or_default()),
+            Ok(Err(error)) => self.dialog.handle_break(&format!("the connection failed: {error}")),
+            Err(_) => self.dialog.handle_break("it said nothing for too long"),
+        }
+    }
+
+    /// False if the connection broke.
+    async fn send(&mut self, octets: &[u8]) -> bool {
+        match timeout(self.times.data_block, self.stream.write_all(octets)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => self.dialog.handle_break(&format!("the connection failed: {error}")),
+            Err(_) => self.dialog.handle_break("it read nothing for too long"),
+        }
+        false
+    }
+
+    /// Streams the content. One that can't be read to its end is never finished: the connection
+    /// is dropped before the final dot.
+    async fn send_content(&mut self, content: &mut impl Source) {
+        let (mut encoder, mut wire) = (Encoder::default(), Vec::new());
+        loop {
+            match content.next_piece() {
+                Ok(Some(piece)) => encoder.encode(&piece, &mut wire),
+                Ok(None) => break,
+                Err(why) => return self.dialog.handle_break(&why),
+            }
+            // The last piece waits, so that it leaves together with the final dot.
+            if wire.len() > SEND_OCTETS {
+                if !self.send(&wire).await {
+                    return;
+                }
+                wire.clear();
+            }
+        }
+        encoder.finish(&mut wire);
+        if self.send(&wire).await {
+            self.dialog.handle_content_sent();
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Progress {
+    Ready,
+    Finished(Vec<Outcome>),
+    Closed,
+}

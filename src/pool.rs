@@ -1,0 +1,71 @@
+//! Floor 5: idle connections to next hops, kept for the next message to the same place.
+//!
+//! Promises that a connection is kept at most `keep_idle`, is looked at before it is given out, and
+//! says QUIT when its time is over. Bounded per next hop by the route's concurrency, since only
+//! deliveries put connections here.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+use crate::delivery::outcome::Outcome;
+use crate::net::clock;
+use crate::net::connection::{Connection, Times};
+use crate::route::next_hop::NextHop;
+
+/// The pool, shared by deliveries and probes.
+#[derive(Debug)]
+pub struct Pool {
+    hostname: String,
+    idle: DashMap<NextHop, VecDeque<(Instant, Connection)>>,
+}
+
+impl Pool {
+    /// An empty pool whose connections say hello as `hostname`.
+    pub fn new(hostname: &str) -> Self {
+        Self { hostname: hostname.to_owned(), idle: DashMap::new() }
+    }
+
+    /// The connection to `next_hop` that was used last and is still alive, if any.
+    pub fn take(&self, next_hop: &NextHop) -> Option<Connection> {
+        let mut connections = self.idle.get_mut(next_hop)?;
+        while let Some((_, mut connection)) = connections.pop_back() {
+            if connection.is_alive() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    pub async fn open(&self, next_hop: &NextHop, times: Times) -> Result<Connection, Outcome> {
+        Connection::open(next_hop, &self.hostname, times).await
+    }
+
+    /// Keeps a connection if it may serve again.
+    pub fn put(&self, next_hop: &NextHop, connection: Connection) {
+        if connection.is_usable() {
+            let since = clock::instant();
+            self.idle.entry(next_hop.clone()).or_default().push_back((since, connection));
+        }
+    }
+
+    /// Closes what has been idle for `keep_idle`.
+    pub fn sweep(&self, keep_idle: Duration) {
+        let now = clock::instant();
+        let mut old = Vec::new();
+        self.idle.retain(|_, connections| {
+            while let Some((since, _)) = connections.front() {
+                if now.duration_since(*since) < keep_idle {
+                    break;
+                }
+                old.extend(connections.pop_front());
+            }
+            !connections.is_empty()
+        });
+        for (_, connection) in old {
+            tokio::spawn(connection.quit());
+        }
+    }
+}

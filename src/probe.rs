@@ -1,0 +1,147 @@
+//! Floor 5: asking a mailstore whether a recipient exists, and remembering the answer.
+//!
+//! Promises that a known recipient is accepted while the mailstore is down, that an unknown one is
+//! answered 451 then and never guessed, and that memory is bounded whatever strangers guess.
+//! Positive answers survive a restart in a file of the spool; losing that file costs questions only.
+
+mod cache;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::delivery::outcome::Outcome;
+use crate::event;
+use crate::net::clock;
+use crate::net::connection::Times;
+use crate::pool::Pool;
+use crate::registry::reply::{self, Reply};
+use crate::route::next_hop::NextHop;
+use crate::syntax::path::Mailbox;
+use crate::syntax::reply::ServerReply;
+pub use cache::{Cache, Lifetimes};
+use cache::{Freshness, Known};
+
+/// Questions under way at a time, to all mailstores.
+const QUESTIONS_MAX: usize = 64;
+
+/// The verifier of recipients, shared by all sessions.
+#[derive(Debug)]
+pub struct Prober {
+    pool: Arc<Pool>,
+    cache: Cache,
+    questions: Semaphore,
+}
+
+/// What one question came to.
+enum Answer {
+    Exists,
+    NoSuchMailbox,
+    /// The mailbox is there and takes no mail.
+    Refused(String),
+    None(String),
+}
+
+impl Prober {
+    /// A prober with what is remembered from before.
+    pub fn new(pool: Arc<Pool>, cache: Cache) -> Self {
+        Self { pool, cache, questions: Semaphore::new(QUESTIONS_MAX) }
+    }
+
+    /// Judges a recipient: from memory where that is good enough, else by asking.
+    pub async fn verify(
+        self: &Arc<Self>,
+        next_hop: &NextHop,
+        mailbox: &Mailbox,
+        lifetimes: Lifetimes,
+        times: Times,
+    ) -> Result<(), Reply> {
+        let address = mailbox.to_string();
+        match self.cache.look_up(&address, lifetimes, clock::now_ms()) {
+            Some((Known::Exists, Freshness::Fresh)) => return Ok(()),
+            Some((Known::Unknown, _)) => return Err(reply::NO_SUCH_RECIPIENT),
+            Some((Known::Exists, Freshness::Stale)) => {
+                let (prober, next_hop) = (Arc::clone(self), next_hop.clone());
+                tokio::spawn(
+                    async move { prober.ask(&next_hop, &address, lifetimes, times).await },
+                );
+                return Ok(());
+            }
+            None => {}
+        }
+        match self.ask(next_hop, &address, lifetimes, times).await {
+            Answer::Exists => Ok(()),
+            Answer::NoSuchMailbox => Err(reply::NO_SUCH_RECIPIENT),
+            Answer::Refused(text) => Err(reply::MAILBOX_REFUSES.with_text(text)),
+            Answer::None(_) => Err(reply::UNVERIFIABLE),
+        }
+    }
+
+    async fn ask(
+        &self,
+        next_hop: &NextHop,
+        address: &str,
+        lifetimes: Lifetimes,
+        times: Times,
+    ) -> Answer {
+        let question = self.question(next_hop, address, times);
+        let answer = match timeout(lifetimes.answer, question).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::None("no answer in time".to_owned()),
+        };
+        let now_ms = clock::now_ms();
+        match &answer {
+            Answer::Exists => self.cache.remember(address, Known::Exists, now_ms),
+            Answer::NoSuchMailbox => self.cache.remember(address, Known::Unknown, now_ms),
+            Answer::Refused(_) | Answer::None(_) => {}
+        }
+        let word = match &answer {
+            Answer::Exists => "exists",
+            Answer::NoSuchMailbox => "no such mailbox",
+            Answer::Refused(why) | Answer::None(why) => why,
+        };
+        event::probed(address, next_hop, word);
+        answer
+    }
+
+    /// Asks over a kept connection, and over a new one if that was gone.
+    async fn question(&self, next_hop: &NextHop, address: &str, times: Times) -> Answer {
+        let Ok(_permit) = self.questions.acquire().await else {
+            return Answer::None("stopping".to_owned());
+        };
+        if let Some(mut connection) = self.pool.take(next_hop) {
+            let answer = connection.ask(address).await;
+            let stale = connection.was_stale();
+            self.pool.put(next_hop, connection);
+            if !stale {
+                return judge(answer);
+            }
+        }
+        match self.pool.open(next_hop, times).await {
+            Ok(mut connection) => {
+                let answer = connection.ask(address).await;
+                self.pool.put(next_hop, connection);
+                judge(answer)
+            }
+            Err(Outcome::Deferred(why) | Outcome::Failed(why) | Outcome::Delivered(why)) => {
+                Answer::None(why)
+            }
+        }
+    }
+}
+
+/// What a mailstore's reply to RCPT says of the mailbox.
+fn judge(answer: Result<ServerReply, String>) -> Answer {
+    match answer {
+        Ok(reply) if reply.is_positive() => Answer::Exists,
+        Ok(reply) if reply.is_permanent() => match reply.status {
+            Some(status) if status.subject != 1 && status.subject != 0 => {
+                Answer::Refused(format!("the mailbox takes no mail: {}", reply.one_line()))
+            }
+            _ => Answer::NoSuchMailbox,
+        },
+        Ok(reply) => Answer::None(reply.one_line()),
+        Err(why) => Answer::None(why),
+    }
+}

@@ -1,0 +1,258 @@
+//! Floor 5: a session over a socket: the sockets' side of `session`.
+//!
+//! Promises that nothing is read before every answer to what came before is on its way, that a
+//! client which stops reading is let go after the idle time, and that a lost connection leaves
+//! nothing behind of what was not acknowledged.
+
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+
+use crate::event;
+use crate::intake::{Incoming, Intake};
+use crate::net::clock;
+use crate::net::connection::Times;
+use crate::policy::client;
+use crate::policy::recipient::{self, Judgement};
+use crate::probe::{Lifetimes, Prober};
+use crate::registry::reply::{self, Reply};
+use crate::route::Table;
+use crate::session::{Output, Session, Settings};
+use crate::syntax::content::BareLineEnds;
+use crate::syntax::path::{ForwardPath, Mailbox};
+
+/// What is read at a time; on the stack, so that an idle session holds no buffer.
+const READ_OCTETS: usize = 16 * 1024;
+/// Replies are sent at the latest when this much waits.
+const SEND_OCTETS: usize = 16 * 1024;
+
+/// What all sessions of a listener share; replaced as a whole by a reload.
+#[derive(Debug)]
+pub struct Rules {
+    /// Name, limits.
+    pub settings: Settings,
+    /// Clients whose bare line ends are normalised, beside those that may relay.
+    pub bare_line_ends_from: Vec<IpNet>,
+    /// Who may relay.
+    pub relay_from: Vec<IpNet>,
+    /// Domains and routes.
+    pub table: Arc<Table>,
+    /// How long answers of mailstores are good.
+    pub lifetimes: Lifetimes,
+    /// How long a question's steps may take.
+    pub times: Times,
+}
+
+/// What sessions hand messages and questions to.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The way into the queue.
+    pub intake: Arc<Intake>,
+    /// The verifier of recipients.
+    pub prober: Arc<Prober>,
+}
+
+/// Serves one client to its end.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    client: SocketAddr,
+    session: String,
+    rules: Arc<Rules>,
+    services: Services,
+    stop: watch::Receiver<bool>,
+) {
+    event::session_opened(&session, client.ip().to_canonical());
+    let mut receiver = Receiver::new(stream, client.ip(), session, rules, services);
+    let why = receiver.run(stop).await;
+    event::session_closed(&receiver.name, receiver.messages, why);
+}
+
+/// Tells a client that it gets no session now.
+pub async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    settings: &Settings,
+    refusal: &Reply,
+) {
+    let now = clock::instant();
+    let mut session = Session::refusing(Arc::new(settings.clone()), refusal, now);
+    while let Some(Output::Send(octets)) = session.poll_output(now) {
+        let _ = timeout(settings.limits.idle, stream.write_all(&octets)).await;
+    }
+    let _ = stream.shutdown().await;
+}
+
+/// Why a session ended.
+type Ending = &'static str;
+
+struct Receiver<S> {
+    stream: S,
+    client: IpAddr,
+    name: String,
+    may_relay: bool,
+    rules: Arc<Rules>,
+    services: Services,
+    session: Session,
+    unsent: BytesMut,
+    incoming: Option<Result<Incoming, Reply>>,
+    messages: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
+    fn new(stream: S, client: IpAddr, name: String, rules: Arc<Rules>, services: Services) -> Self {
+        let may_relay = client::is_in(client, &rules.relay_from);
+        let normalise = may_relay || client::is_in(client, &rules.bare_line_ends_from);
+        let bare_line_ends = if normalise { BareLineEnds::Normalise } else { BareLineEnds::Refuse };
+        let settings = Arc::new(Settings { bare_line_ends, ..rules.settings.clone() });
+        let session = Session::new(settings, clock::instant());
+        Self {
+            stream,
+            client,
+            name,
+            may_relay,
+            rules,
+            services,
+            session,
+            unsent: BytesMut::new(),
+            incoming: None,
+            messages: 0,
+        }
+    }
+
+    async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Ending {
+        loop {
+            while let Some(output) = self.session.poll_output(clock::instant()) {
+                if let Err(ending) = self.perform(output).await {
+                    return ending;
+                }
+            }
+            if let Err(ending) = self.flush().await {
+                return ending;
+            }
+            let deadline = self.session.poll_timeout().unwrap_or_else(clock::instant);
+            tokio::select! {
+                read = read_into(&mut self.stream, &mut self.session) => match read {
+                    Ok(0) => return "the client closed the connection",
+                    Ok(_) => {}
+                    Err(_) => return "the connection failed",
+                },
+                () = sleep_until(deadline.into()) => self.session.handle_timeout(),
+                // Told once; a vanished teller means the same.
+                _ = stop.wait_for(|stop| *stop), if !self.session.is_stopping() => {
+                    self.session.handle_stop();
+                }
+            }
+        }
+    }
+
+    /// Does what the session asks for, and answers it.
+    async fn perform(&mut self, output: Output) -> Result<(), Ending> {
+        match output {
+            Output::Send(octets) => {
+                self.unsent.extend_from_slice(&octets);
+                if self.unsent.len() >= SEND_OCTETS {
+                    self.flush().await?;
+                }
+            }
+            Output::JudgeSender { .. } => {
+                let verdict = self.services.intake.check_room();
+                self.session.handle_sender(verdict, clock::instant());
+            }
+            Output::JudgeRecipient(path) => {
+                let verdict = self.judge_recipient(&path).await?;
+                self.session.handle_recipient(verdict, clock::instant());
+            }
+            Output::Begin(accepted) => {
+                self.incoming =
+                    Some(self.services.intake.begin(*accepted, self.client, &self.name));
+            }
+            Output::Content(piece) => self.keep(piece).await,
+            Output::Commit => self.commit().await?,
+            Output::Discard => self.incoming = None,
+            Output::Close => {
+                self.flush().await?;
+                let _ = self.stream.shutdown().await;
+                return Err("closed");
+            }
+        }
+        Ok(())
+    }
+
+    async fn judge_recipient(
+        &mut self,
+        path: &ForwardPath,
+    ) -> Result<Result<Mailbox, Reply>, Ending> {
+        let verdict = match recipient::judge(&self.rules.table, self.may_relay, path) {
+            Judgement::Accept(mailbox) => Ok(mailbox),
+            Judgement::Refuse(refusal) => Err(refusal),
+            Judgement::Verify { next_hop, mailbox } => {
+                self.flush().await?;
+                let (lifetimes, times) = (self.rules.lifetimes, self.rules.times);
+                let prober = &self.services.prober;
+                prober.verify(&next_hop, &mailbox, lifetimes, times).await.map(|()| mailbox)
+            }
+        };
+        if let Err(refusal) = &verdict {
+            event::recipient_refused(&self.name, path, refusal);
+        }
+        Ok(verdict)
+    }
+
+    /// A piece that can't be kept costs the message; the client hears of it after its final dot.
+    async fn keep(&mut self, piece: Vec<u8>) {
+        if let Some(Ok(incoming)) = &mut self.incoming
+            && let Err(refusal) = incoming.write(piece).await
+        {
+            self.incoming = Some(Err(refusal));
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Ending> {
+        self.flush().await?;
+        let result = match self.incoming.take() {
+            Some(Ok(incoming)) => incoming.commit().await.map(|id| id.to_string()),
+            Some(Err(refusal)) => Err(refusal),
+            None => Err(reply::LOCAL_ERROR),
+        };
+        self.messages += u64::from(result.is_ok());
+        self.session.handle_commit(result.as_deref().map_err(Reply::clone), clock::instant());
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Ending> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let octets = self.unsent.split();
+        match timeout(self.rules.settings.limits.idle, self.stream.write_all(&octets)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("the connection failed"),
+            Err(_) => Err("the client read nothing for too long"),
+        }
+    }
+}
+
+/// Reads once, straight into the session; the octets read.
+async fn read_into<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    session: &mut Session,
+) -> std::io::Result<usize> {
+    poll_fn(|context| {
+        let mut octets = [MaybeUninit::<u8>::uninit(); READ_OCTETS];
+        let mut buffer = ReadBuf::uninit(&mut octets);
+        Pin::new(&mut *stream).poll_read(context, &mut buffer).map_ok(|()| {
+            let now: Instant = clock::instant();
+            session.handle_input(buffer.filled(), now);
+            buffer.filled().len()
+        })
+    })
+    .await
+}
