@@ -1,2 +1,7 @@
 //! The command `angarium`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    angarium::cli::run(std::env::args_os())
+}

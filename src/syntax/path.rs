@@ -336,7 +336,7 @@ mod tests {
         #[test]
         fn any_local_part_survives_printing(local_part in "[ -~]{1,64}") {
             let mailbox = Mailbox::new(&local_part, "d.example").unwrap();
-            prop_assert_eq!(mailbox.to_string().parse::<Mailbox>().unwrap(), mailbox.clone());
+            prop_assert_eq!(&mailbox.to_string().parse::<Mailbox>().unwrap(), &mailbox);
             let bracketed = format!("<{mailbox}> SIZE=1");
             let (path, rest) = take_path(&bracketed).unwrap();
             prop_assert_eq!(parse_reverse_path(path).unwrap(), ReversePath::Mailbox(mailbox));

@@ -1,0 +1,120 @@
+//! Floor 6: the command line.
+//!
+//! Promises exit codes of sysexits (64 usage, 65 data, 69 unavailable, 74 I/O, 75 try again, 78
+//! configuration), output for people by default and JSON on request, and that faults of a
+//! configuration are shown before a socket opens.
+
+mod check;
+mod queue;
+mod route;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Faults, Format, Level};
+use crate::{daemon, demo};
+
+/// `EX_USAGE`
+const EX_USAGE: u8 = 64;
+/// `EX_CONFIG`
+const EX_CONFIG: u8 = 78;
+
+#[derive(Debug, Parser)]
+#[command(name = "angarium", version, about, long_about = None)]
+struct Cli {
+    /// The configuration file; without one, the built-in defaults
+    #[arg(long, global = true, value_name = "FILE", env = "ANGARIUM_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole job on loopback: no root, no DNS, no configuration
+    Demo(DemoArgs),
+    /// Run the mail transfer agent in the foreground
+    Serve,
+    /// Validate the configuration
+    Check,
+    /// See and steer the queue of the running daemon
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// See where mail goes
+    #[command(subcommand)]
+    Route(route::Command),
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Leave it running, and tell how to send to it
+    #[arg(long)]
+    stay: bool,
+    /// Where the spool and the Maildir go; by default a new folder in the temporary folder
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+/// Runs the command that `arguments` name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let file = cli.config.as_deref();
+    match cli.command {
+        Command::Demo(arguments) => demo::run(arguments.folder, arguments.stay),
+        Command::Serve => with_config(file, |config| serve(config, file)),
+        Command::Check => with_config(file, |config| check::run(&config)),
+        Command::Queue(command) => with_config(file, |config| queue::run(&config, command)),
+        Command::Route(command) => with_config(file, |config| route::run(&config, command)),
+    }
+}
+
+fn load(file: Option<&Path>) -> Result<Config, Faults> {
+    // What is no Unicode can't name an option.
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(file, env)
+}
+
+fn with_config(file: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match load(file) {
+        Ok(config) => then(config),
+        Err(faults) => {
+            eprintln!("{faults}");
+            ExitCode::from(EX_CONFIG)
+        }
+    }
+}
+
+fn serve(config: Config, file: Option<&Path>) -> ExitCode {
+    start_log(&config);
+    let file = file.map(Path::to_owned);
+    daemon::serve(config, move || load(file.as_deref()).map_err(|faults| faults.to_string()))
+}
+
+/// The log goes to standard error, where service managers look for it.
+fn start_log(config: &Config) {
+    let level = match config.log.level {
+        Level::Error => tracing::Level::ERROR,
+        Level::Warn => tracing::Level::WARN,
+        Level::Info => tracing::Level::INFO,
+        Level::Debug => tracing::Level::DEBUG,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_max_level(level);
+    match config.log.format {
+        Format::Json => log.json().flatten_event(true).init(),
+        Format::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}

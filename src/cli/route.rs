@@ -1,0 +1,153 @@
+//! `angarium route …`: where mail goes, and why.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::queue::{ask, finish, print};
+use crate::config::Config;
+use crate::control::Request;
+use crate::control::client::{self, EX_DATAERR, Failure, Route};
+use crate::daemon;
+use crate::policy::recipient::{self, Judgement};
+use crate::registry::reply::Reply;
+use crate::route::{Table, Way};
+use crate::syntax::path;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the destinations that mail goes to, with what waits for each
+    Ls {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell what would become of mail to an address, and which line of the configuration decides
+    Explain {
+        /// The recipient
+        address: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn run(config: &Config, command: Command) -> ExitCode {
+    finish(match command {
+        Command::Ls { json } => list(config, json),
+        Command::Explain { address, json } => explain(config, &address, json),
+    })
+}
+
+fn list(config: &Config, json: bool) -> Result<(), Failure> {
+    let payload = ask(config, &Request::Routes)?;
+    if json {
+        print(&payload);
+        return Ok(());
+    }
+    println!("{:>8} {:>9}  destination", "ready", "under way");
+    for route in client::parse_lines::<Route>(&payload) {
+        println!("{:>8} {:>9}  {}", route.ready, route.under_way, route.destination);
+    }
+    Ok(())
+}
+
+/// What would become of a recipient.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Explanation {
+    recipient: String,
+    final_recipient: String,
+    decided_by: String,
+    destination: String,
+    from_strangers: String,
+    from_relay_clients: String,
+}
+
+fn explain(config: &Config, address: &str, json: bool) -> Result<(), Failure> {
+    let explanation = explanation(config, address).map_err(|message| Failure {
+        exit: EX_DATAERR,
+        message: format!("{address}: {message}"),
+    })?;
+    if json {
+        println!("{}", serde_json::to_string(&explanation).unwrap_or_default());
+        return Ok(());
+    }
+    println!("recipient           {}", explanation.recipient);
+    if explanation.final_recipient != explanation.recipient {
+        println!("mapped to           {}", explanation.final_recipient);
+    }
+    println!("decided by          {}", explanation.decided_by);
+    println!("goes to             {}", explanation.destination);
+    println!("from strangers      {}", explanation.from_strangers);
+    println!("from relay clients  {}", explanation.from_relay_clients);
+    Ok(())
+}
+
+fn explanation(config: &Config, address: &str) -> Result<Explanation, String> {
+    let path = path::parse_forward_path(address).map_err(|error| error.to_string())?;
+    let table = daemon::table(config);
+    let mailbox = table.final_recipient(&path).ok_or("no domain has a postmaster for it")?;
+    let file = if config.file.is_empty() { "the defaults" } else { &config.file };
+    let decided_by = match table.way(&mailbox) {
+        Way::Domain(domain) => format!("{file}:{}: [[domain]] {}", domain.line, domain.name),
+        Way::Rule(rule) => {
+            format!("{file}:{}: [[route]] {} via {}", rule.line, rule.recipient, rule.via)
+        }
+        Way::None => format!("{file}: no [[domain]] and no [[route]] names it"),
+    };
+    Ok(Explanation {
+        recipient: path.to_string(),
+        final_recipient: mailbox.to_string(),
+        decided_by,
+        destination: table.destination(&mailbox).to_string(),
+        from_strangers: verdict(&table, false, &path),
+        from_relay_clients: verdict(&table, true, &path),
+    })
+}
+
+fn verdict(table: &Table, may_relay: bool, path: &path::ForwardPath) -> String {
+    let refused = |reply: Reply| format!("refused: {reply}");
+    match recipient::judge(table, may_relay, path) {
+        Judgement::Accept(_) => "accepted".to_owned(),
+        Judgement::Verify { next_hop, .. } => format!("accepted if {next_hop} knows it"),
+        Judgement::Refuse(reply) => refused(reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "
+[[domain]]
+name = \"ours.example\"
+deliver = \"lmtp:unix:/run/lmtp\"
+postmaster = \"admin\"
+
+[[route]]
+recipient = \"*@far.example\"
+via = \"smtp://relay.example:25\"
+";
+
+    fn explain(address: &str) -> Explanation {
+        let config = Config::parse("a.toml", TEXT, std::iter::empty()).unwrap();
+        explanation(&config, address).unwrap()
+    }
+
+    #[test]
+    fn names_the_line_that_decides() {
+        let ours = explain("abuse@ours.example");
+        assert_eq!(ours.final_recipient, "admin@ours.example");
+        assert_eq!(ours.decided_by, "a.toml:2: [[domain]] ours.example");
+        assert_eq!(ours.from_strangers, "accepted if lmtp:unix:/run/lmtp knows it");
+        let far = explain("a@far.example");
+        assert_eq!(far.decided_by, "a.toml:7: [[route]] *@far.example via smtp://relay.example:25");
+        assert!(far.from_strangers.starts_with("refused: 550 5.7.1 "));
+        assert_eq!(
+            (far.from_relay_clients.as_str(), far.destination.as_str()),
+            ("accepted", "smtp://relay.example:25")
+        );
+        assert!(explain("a@else.example").from_relay_clients.starts_with("refused: 550 5.4.4 "));
+    }
+}

@@ -1,0 +1,253 @@
+//! Floor 6: everything wired together: start, reload, stop.
+//!
+//! Promises an order. Start: sockets are bound, privileges dropped, the spool
+//! opened, and only then does anything listen. Reload:
+//! what can fail is tried first, and a configuration that fails leaves the old one running. Stop: no
+//! new sessions, content under way is finished, deliveries get the grace time, and the spool is
+//! closed last.
+
+mod listeners;
+mod privileges;
+mod settings;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use angarium_queue::disk::RealDisk;
+use angarium_queue::spool::{Options, Recovery, Spool};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, timeout_at};
+
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::control;
+use crate::dispatch::{self, Dispatcher};
+use crate::event;
+use crate::intake::Intake;
+use crate::net::clock;
+use crate::pool::Pool;
+use crate::probe::{Cache, Prober};
+use crate::receive::Services;
+use listeners::Listeners;
+pub use listeners::Sockets;
+pub use privileges::prepare;
+pub use settings::table;
+
+/// Requests to the dispatcher that may wait.
+const REQUESTS: usize = 1024;
+/// How often idle connections are looked through.
+const SWEEP_TIME: Duration = Duration::from_secs(1);
+
+/// A running daemon.
+pub struct Daemon {
+    config: Config,
+    spool: Spool,
+    listeners: Listeners,
+    dispatcher: mpsc::Sender<dispatch::Request>,
+    dispatching: JoinHandle<()>,
+    helpers: Vec<JoinHandle<()>>,
+    keep_idle: watch::Sender<Duration>,
+}
+
+impl Daemon {
+    /// Opens the spool and starts to serve on sockets that are open already. The error is a
+    /// sentence for the operator.
+    pub async fn start(
+        config: Config,
+        sockets: Sockets,
+        failed: mpsc::UnboundedSender<String>,
+    ) -> Result<Self, String> {
+        let (spool, recovery) = open_spool(&config, failed)?;
+        tell_recovery(&recovery);
+        let socket = config.control_socket();
+        let control = control::bind(&socket)
+            .map_err(|error| format!("control socket {}: {error}", socket.display()))?;
+
+        let (accepted, arrivals) = mpsc::unbounded_channel();
+        let memory = config.queue.content_memory;
+        let intake = Arc::new(Intake::new(spool.clone(), &config.hostname, memory, accepted));
+        let pool = Arc::new(Pool::new(&config.hostname));
+        let positive = config.probe.positive_lifetime;
+        let cache = Cache::open(&config.spool.join("recipients"), positive, clock::now_ms());
+        let prober = Arc::new(Prober::new(Arc::clone(&pool), cache));
+
+        let agent = Arc::new(Agent::new(spool.clone(), Arc::clone(&pool)));
+        let table = Arc::new(table(&config));
+        let dispatch = settings::dispatch(&config, &table);
+        let dispatcher = Dispatcher::new(spool.clone(), agent, dispatch, clock::now_ms());
+        let (requests, asked) = mpsc::channel(REQUESTS);
+        let dispatching = tokio::spawn(dispatcher.run(arrivals, asked));
+
+        let keep_idle = watch::Sender::new(config.timeout.keep_idle);
+        let operator = control::Services { spool: spool.clone(), dispatcher: requests.clone() };
+        let helpers = vec![
+            tokio::spawn(control::serve(control, operator)),
+            tokio::spawn(sweep(Arc::clone(&pool), keep_idle.subscribe())),
+        ];
+        let mut listeners = Listeners::new(Services { intake, prober });
+        listeners.serve(sockets, &config, &table)?;
+        Ok(Self { config, spool, listeners, dispatcher: requests, dispatching, helpers, keep_idle })
+    }
+
+    /// Takes over another configuration; what is named in the error keeps the old one running.
+    pub async fn reload(&mut self, config: Config) -> Result<(), String> {
+        let sockets = self.listeners.open_new(&config)?;
+        for (name, same) in [
+            ("hostname", config.hostname == self.config.hostname),
+            ("spool", config.spool == self.config.spool),
+            ("user", config.user == self.config.user),
+            ("control.socket", config.control_socket() == self.config.control_socket()),
+        ] {
+            if !same {
+                event::trouble("a changed option waits for the next start", name);
+            }
+        }
+        let table = Arc::new(table(&config));
+        self.listeners.serve(sockets, &config, &table)?;
+        self.keep_idle.send_replace(config.timeout.keep_idle);
+        let settings = Box::new(settings::dispatch(&config, &table));
+        let told = self.dispatcher.send(dispatch::Request::Reload(settings)).await;
+        told.map_err(|_| "the dispatcher is gone".to_owned())?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// Stops within the grace time; what is not delivered by then stays in the queue.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + self.config.stop_grace;
+        event::stopping("no new sessions");
+        self.listeners.stop(deadline).await;
+        event::stopping("deliveries finish");
+        let _ = self.dispatcher.send(dispatch::Request::Stop).await;
+        let mut dispatching = self.dispatching;
+        if timeout_at(deadline, &mut dispatching).await.is_err() {
+            dispatching.abort();
+            let _ = dispatching.await;
+        }
+        for helper in self.helpers {
+            helper.abort();
+        }
+        let spool = self.spool;
+        let closed = tokio::task::spawn_blocking(move || spool.shutdown()).await;
+        let _ = std::fs::remove_file(self.config.control_socket());
+        if let Err(error) = closed {
+            event::trouble("the spool did not close", error);
+        }
+        event::stopping("done");
+    }
+}
+
+fn open_spool(
+    config: &Config,
+    failed: mpsc::UnboundedSender<String>,
+) -> Result<(Spool, Recovery), String> {
+    let at = |error: &dyn std::fmt::Display| format!("spool {}: {error}", config.spool.display());
+    let disk = RealDisk::open(&config.spool).map_err(|error| at(&error))?;
+    let options = Options { min_free: config.queue.min_free, ..Options::default() };
+    let on_failure = Box::new(move |why: &str| {
+        event::spool_failed(why);
+        let _ = failed.send(why.to_owned());
+    });
+    Spool::open(Arc::new(disk), options, on_failure).map_err(|error| at(&error))
+}
+
+fn tell_recovery(recovery: &Recovery) {
+    event::recovered(recovery.messages, recovery.damage.len());
+    for damage in &recovery.damage {
+        event::damaged(&damage.file, damage.offset, damage.octets, &damage.what);
+    }
+}
+
+async fn sweep(pool: Arc<Pool>, keep_idle: watch::Receiver<Duration>) {
+    let mut ticks = interval(SWEEP_TIME);
+    loop {
+        ticks.tick().await;
+        let keep_idle = *keep_idle.borrow();
+        pool.sweep(keep_idle);
+    }
+}
+
+/// `EX_IOERR`
+const EX_IOERR: u8 = 74;
+/// `EX_CONFIG`
+const EX_CONFIG: u8 = 78;
+
+/// Runs `angarium serve` in the foreground until it is told to stop.
+pub fn serve(config: Config, load: impl Fn() -> Result<Config, String>) -> ExitCode {
+    let sockets = match prepare(&config) {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(EX_CONFIG, &error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(EX_IOERR, &format!("the runtime can't start: {error}")),
+    };
+    runtime.block_on(async {
+        // Before anything else: a signal that comes early must not kill half a start.
+        let signals = match Signals::follow() {
+            Ok(signals) => signals,
+            Err(error) => return fail(EX_IOERR, &format!("signals can't be followed: {error}")),
+        };
+        let (failed, failures) = mpsc::unbounded_channel();
+        match Daemon::start(config, sockets, failed).await {
+            Ok(daemon) => supervise(daemon, signals, failures, load).await,
+            Err(error) => fail(EX_IOERR, &error),
+        }
+    })
+}
+
+/// SIGHUP reloads, SIGTERM and SIGINT stop.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn follow() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn supervise(
+    mut daemon: Daemon,
+    mut signals: Signals,
+    mut failures: mpsc::UnboundedReceiver<String>,
+    load: impl Fn() -> Result<Config, String>,
+) -> ExitCode {
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => reload(&mut daemon, &load).await,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            Some(why) = failures.recv() => return fail(EX_IOERR, &format!("the spool: {why}")),
+        }
+    }
+    daemon.stop().await;
+    ExitCode::SUCCESS
+}
+
+async fn reload(daemon: &mut Daemon, load: &impl Fn() -> Result<Config, String>) {
+    let loaded = load();
+    let file = loaded.as_ref().map_or_else(|_| String::new(), |config| config.file.clone());
+    let result = match loaded {
+        Ok(config) => daemon.reload(config).await,
+        Err(faults) => Err(faults),
+    };
+    match result {
+        Ok(()) => event::reloaded(&file),
+        Err(why) => event::reload_refused(why),
+    }
+}
+
+fn fail(exit: u8, why: &str) -> ExitCode {
+    eprintln!("angarium: {why}");
+    ExitCode::from(exit)
+}

@@ -1,0 +1,283 @@
+//! The listening sockets and their sessions.
+//!
+//! Promises at most `max_connections` sessions of a listener and `max_connections_per_client` of one
+//! client (an IPv6 client is its /64), the rest being told 421; that a reload reaches new sessions at
+//! once; and that a stop waits for content under way.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::settings;
+use crate::config::Config;
+use crate::event;
+use crate::net::clock;
+use crate::receive::{self, Rules, Services};
+use crate::registry::reply;
+use crate::route::Table;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Refusals being sent at a time; beyond, connections are dropped without a word.
+const REFUSALS_MAX: usize = 64;
+
+/// Sockets, by the address they are bound to. They listen only once they are served, so that
+/// nobody waits behind a start that takes its time.
+#[derive(Debug, Default)]
+pub struct Sockets(BTreeMap<SocketAddr, Socket>);
+
+impl Sockets {
+    /// Binds each address. The error is a sentence for the operator.
+    pub fn open(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Self, String> {
+        let mut sockets = BTreeMap::new();
+        for address in addresses {
+            let socket = bind(address).map_err(|error| format!("listener {address}: {error}"))?;
+            sockets.insert(address, socket);
+        }
+        Ok(Self(sockets))
+    }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // One socket a family, so that an address means what it says.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> std::io::Result<TcpListener> {
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// What a reload may change for a listener that stays.
+#[derive(Debug)]
+struct Current {
+    rules: Arc<Rules>,
+    connections_max: usize,
+    per_client_max: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    current: Arc<ArcSwap<Current>>,
+    accepting: JoinHandle<()>,
+}
+
+/// All listeners of a daemon.
+pub(super) struct Listeners {
+    services: Services,
+    running: BTreeMap<SocketAddr, Running>,
+    stop: watch::Sender<bool>,
+    /// Each session holds a clone of the sender; the receiver ends with the last.
+    alive: (mpsc::Sender<()>, mpsc::Receiver<()>),
+}
+
+impl Listeners {
+    pub(super) fn new(services: Services) -> Self {
+        let stop = watch::Sender::new(false);
+        Self { services, running: BTreeMap::new(), stop, alive: mpsc::channel(1) }
+    }
+
+    /// Binds the addresses of `config` that are not bound yet.
+    pub(super) fn open_new(&self, config: &Config) -> Result<Sockets, String> {
+        let addresses = config.listeners.iter().map(|listener| listener.bind);
+        Sockets::open(addresses.filter(|address| !self.running.contains_key(address)))
+    }
+
+    /// Serves every listener of `config`, with the new `sockets` and those that run already.
+    pub(super) fn serve(
+        &mut self,
+        mut sockets: Sockets,
+        config: &Config,
+        table: &Arc<Table>,
+    ) -> Result<(), String> {
+        let wanted = |address: &SocketAddr| {
+            config.listeners.iter().any(|listener| listener.bind == *address)
+        };
+        self.running.retain(|address, running| {
+            let stays = wanted(address);
+            if !stays {
+                running.accepting.abort();
+            }
+            stays
+        });
+        for listener in &config.listeners {
+            let current = Current {
+                rules: Arc::new(settings::rules(config, listener, table)),
+                connections_max: listener.max_connections,
+                per_client_max: listener.max_connections_per_client,
+            };
+            if let Some(running) = self.running.get(&listener.bind) {
+                running.current.store(Arc::new(current));
+            } else if let Some(socket) = sockets.0.remove(&listener.bind) {
+                self.start(listener.bind, socket, current)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        address: SocketAddr,
+        socket: Socket,
+        current: Current,
+    ) -> Result<(), String> {
+        let socket = listen(socket).map_err(|error| format!("listener {address}: {error}"))?;
+        let current = Arc::new(ArcSwap::from_pointee(current));
+        let acceptor = Acceptor {
+            current: Arc::clone(&current),
+            services: self.services.clone(),
+            stop: self.stop.subscribe(),
+            alive: self.alive.0.clone(),
+            clients: Arc::new(DashMap::new()),
+            sessions: Arc::new(AtomicU64::new(0)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        };
+        event::listening(socket.local_addr().unwrap_or(address), "mx");
+        let accepting = tokio::spawn(acceptor.run(socket));
+        self.running.insert(address, Running { current, accepting });
+        Ok(())
+    }
+
+    /// Accepts nothing more, and waits until the last session is over or `deadline` has come.
+    pub(super) async fn stop(mut self, deadline: Instant) {
+        for running in self.running.values() {
+            running.accepting.abort();
+        }
+        self.stop.send_replace(true);
+        drop(self.alive.0);
+        let _ = timeout_at(deadline, self.alive.1.recv()).await;
+    }
+}
+
+#[derive(Clone)]
+struct Acceptor {
+    current: Arc<ArcSwap<Current>>,
+    services: Services,
+    stop: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+    clients: Arc<DashMap<IpAddr, usize>>,
+    sessions: Arc<AtomicU64>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    async fn run(self, socket: TcpListener) {
+        loop {
+            match socket.accept().await {
+                Ok((stream, client)) => self.admit(stream, client),
+                Err(error) => {
+                    event::trouble("a listener can't accept", error);
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, client: SocketAddr) {
+        let current = self.current.load();
+        let _ = stream.set_nodelay(true);
+        match Place::take(self, client_key(client.ip()), &current) {
+            Ok(place) => {
+                let session = next_session_name();
+                let rules = Arc::clone(&current.rules);
+                let (services, stop) = (self.services.clone(), self.stop.clone());
+                let alive = self.alive.clone();
+                tokio::spawn(async move {
+                    receive::serve(stream, client, session, rules, services, stop).await;
+                    drop((place, alive));
+                });
+            }
+            Err(why) => {
+                event::session_refused(client.ip().to_canonical(), why);
+                let rules = Arc::clone(&current.rules);
+                if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+                    tokio::spawn(async move {
+                        let refusal = reply::TOO_MANY_SESSIONS;
+                        receive::refuse(stream, &rules.settings, &refusal).await;
+                        drop(permit);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A session's place among those of its listener and its client; given back when dropped.
+struct Place {
+    clients: Arc<DashMap<IpAddr, usize>>,
+    sessions: Arc<AtomicU64>,
+    client: IpAddr,
+}
+
+impl Place {
+    fn take(acceptor: &Acceptor, client: IpAddr, current: &Current) -> Result<Self, &'static str> {
+        if acceptor.sessions.load(Ordering::Relaxed) >= current.connections_max as u64 {
+            return Err("too many sessions of this listener");
+        }
+        let mut of_client = acceptor.clients.entry(client).or_insert(0);
+        if *of_client >= current.per_client_max {
+            return Err("too many sessions of this client");
+        }
+        *of_client += 1;
+        acceptor.sessions.fetch_add(1, Ordering::Relaxed);
+        let (clients, sessions) = (Arc::clone(&acceptor.clients), Arc::clone(&acceptor.sessions));
+        Ok(Self { clients, sessions, client })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(mut of_client) = self.clients.get_mut(&self.client) {
+            *of_client = of_client.saturating_sub(1);
+        }
+        self.clients.remove_if(&self.client, |_, count| *count == 0);
+    }
+}
+
+/// An IPv6 host owns a /64, so that is what counts as one client.
+fn client_key(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// A name unique to this start and, by its time, most likely to all.
+fn next_session_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:x}-{number:x}", clock::now_ms() / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_v6_network_is_one_client() {
+        let key = |text: &str| client_key(text.parse().unwrap());
+        assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+    }
+}

@@ -1,0 +1,106 @@
+//! A configuration in the words of the lower floors.
+
+use std::sync::Arc;
+
+use angarium_queue::schedule::{Backoff, Options};
+
+use crate::config::{self, Config};
+use crate::dispatch;
+use crate::net::connection::Times;
+use crate::probe::Lifetimes;
+use crate::receive::Rules;
+use crate::route::{Domain, Rule, Table};
+use crate::session;
+use crate::session::limit::Limits;
+use crate::syntax::content::BareLineEnds;
+use crate::syntax::path::Mailbox;
+
+/// Domains and routes.
+pub fn table(config: &Config) -> Table {
+    let domains = config.domains.iter().map(|domain| Domain {
+        name: domain.name.clone(),
+        next_hop: domain.deliver.clone(),
+        recipients: domain.recipients.clone(),
+        postmaster: domain
+            .postmaster
+            .as_deref()
+            .and_then(|postmaster| mailbox(postmaster, Some(&domain.name))),
+        line: domain.line,
+    });
+    let rules = config.routes.iter().map(|route| Rule {
+        recipient: route.recipient.clone(),
+        via: route.via.clone(),
+        line: route.line,
+    });
+    let first = config.domains.first().map(|domain| domain.name.as_str());
+    let postmaster = config.postmaster.as_deref().and_then(|text| mailbox(text, first));
+    Table::new(domains.collect(), rules.collect(), postmaster)
+}
+
+/// A mailbox, or a local part of `domain`; the configuration has checked that it is one of them.
+fn mailbox(text: &str, domain: Option<&str>) -> Option<Mailbox> {
+    text.parse().ok().or_else(|| Mailbox::new(text, domain?).ok())
+}
+
+/// What sessions of `listener` go by.
+pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Table>) -> Rules {
+    Rules {
+        settings: session::Settings {
+            hostname: config.hostname.clone(),
+            limits: Limits {
+                message_octets_max: listener.max_message_size,
+                recipients_max: listener.max_recipients,
+                errors_max: listener.max_errors,
+                idle: listener.idle_timeout,
+            },
+            bare_line_ends: BareLineEnds::Refuse,
+        },
+        bare_line_ends_from: listener.bare_line_ends_from.clone(),
+        relay_from: config.relay.from.clone(),
+        table: Arc::clone(table),
+        lifetimes: Lifetimes {
+            positive: config.probe.positive_lifetime,
+            refresh: config.probe.positive_refresh,
+            negative: config.probe.negative_lifetime,
+            answer: config.probe.timeout,
+        },
+        times: times(config),
+    }
+}
+
+/// What the dispatcher goes by.
+pub(super) fn dispatch(config: &Config, table: &Arc<Table>) -> dispatch::Settings {
+    let queue = &config.queue;
+    let millis = |durations: &[std::time::Duration]| durations.iter().map(to_millis).collect();
+    dispatch::Settings {
+        options: Options {
+            backoff: Backoff {
+                exchanger_ms: millis(&queue.retry),
+                next_hop_ms: millis(&queue.retry_next_hop),
+                lifetime_ms: to_millis(&queue.lifetime),
+            },
+            route_concurrency: queue.route_concurrency,
+            assignments_max: queue.max_deliveries,
+            paused: queue.paused,
+        },
+        times: times(config),
+        table: Arc::clone(table),
+    }
+}
+
+fn times(config: &Config) -> Times {
+    let timeout = &config.timeout;
+    Times {
+        connect: timeout.connect,
+        greeting: timeout.greeting,
+        command: timeout.command,
+        data_initiation: timeout.data_initiation,
+        data_block: timeout.data_block,
+        data_termination: timeout.data_termination,
+        keep_idle: timeout.keep_idle,
+    }
+}
+
+fn to_millis(duration: &std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

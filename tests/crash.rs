@@ -1,0 +1,136 @@
+//! Kills the daemon with SIGKILL at random moments under load, and counts what arrives.
+//!
+//! Every message that got its 250 must arrive. It may arrive twice, but no more copies than were
+//! under way at the kills: the sessions, the deliveries, and one group of completions each.
+//! 200 kills, 1,000 with `ANGARIUM_LONG`. A failure prints its seed; `ANGARIUM_SEED` replays the same
+//! moments, as far as a running machine can.
+
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+#![allow(clippy::disallowed_methods, reason = "a test of a running program waits by the clock")]
+
+mod support;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use support::daemon::{Daemon, Parts};
+use support::smtp::Client;
+use support::store::{Behaviour, Store};
+use support::{ARRIVAL, long};
+
+/// Sending sessions at a time.
+const SESSIONS: usize = 8;
+/// Most deliveries at a time; see the configuration below.
+const DELIVERIES: usize = 8;
+/// Completions that may wait for a group, and those of the group being synced.
+const COMPLETIONS: usize = 128;
+
+/// What the senders share.
+#[derive(Default)]
+struct Load {
+    stopping: AtomicBool,
+    next: AtomicU64,
+    acknowledged: Mutex<HashSet<u64>>,
+}
+
+impl Load {
+    /// Sends one message after the other until told to stop, over a new session after each failure.
+    fn send(&self, address: std::net::SocketAddr) {
+        while !self.stopping.load(Ordering::Relaxed) {
+            let Ok(mut client) = Client::try_greet(address, "load.example") else {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            };
+            while !self.stopping.load(Ordering::Relaxed) && self.send_one(&mut client).is_ok() {}
+        }
+    }
+
+    fn send_one(&self, client: &mut Client) -> std::io::Result<()> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let reply =
+            client.try_send_message("s@load.example", &["u@crash.example"], &content(number))?;
+        if reply.code == 250 {
+            self.acknowledged.lock().unwrap().insert(number);
+            return Ok(());
+        }
+        Err(std::io::Error::other(reply.text()))
+    }
+}
+
+/// Some messages are large enough to take the way beside the log.
+fn content(number: u64) -> Vec<u8> {
+    let lines = if number % 50 == 7 { 2_500 } else { 10 };
+    let mut text = format!("Subject: {number}\r\nX-Number: {number}\r\n\r\n");
+    for line in 0..lines {
+        text.push_str(&format!("{number} {line} {}\r\n", "x".repeat(60)));
+    }
+    text.into_bytes()
+}
+
+fn number_of(delivered: &[u8]) -> u64 {
+    let text = String::from_utf8(delivered.to_vec()).unwrap();
+    let number: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("X-Number: "))
+        .unwrap_or_else(|| panic!("half a message: {text}"))
+        .parse()
+        .unwrap();
+    let whole = String::from_utf8(content(number)).unwrap();
+    assert!(text.ends_with(&whole), "message {number} is not what was sent");
+    number
+}
+
+#[test]
+fn every_acknowledged_message_survives_kill_9() {
+    let default_seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let seed = std::env::var("ANGARIUM_SEED").map_or(default_seed, |seed| seed.parse().unwrap());
+    eprintln!("ANGARIUM_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let store = Store::tcp(Behaviour::default());
+    let mut daemon = Daemon::start_with(&Parts {
+        tables: &format!(
+            "[[domain]]\nname = \"crash.example\"\ndeliver = \"{}\"\nrecipients = \"any\"\n\
+             [queue]\nroute_concurrency = {DELIVERIES}\nretry_next_hop = [\"1s\"]\n",
+            store.url()
+        ),
+        ..Parts::default()
+    });
+    let load = Arc::new(Load::default());
+    let address = daemon.addr();
+    let senders: Vec<_> = (0..SESSIONS)
+        .map(|_| {
+            let load = Arc::clone(&load);
+            std::thread::spawn(move || load.send(address))
+        })
+        .collect();
+
+    let kills = if long() { 1000 } else { 200 };
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(random.u64(5..150)));
+        daemon.kill_9();
+        daemon.restart();
+    }
+    load.stopping.store(true, Ordering::Relaxed);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    daemon.drain(ARRIVAL);
+
+    let mut copies: HashMap<u64, usize> = HashMap::new();
+    for delivery in store.deliveries() {
+        *copies.entry(number_of(&delivery.content)).or_default() += 1;
+    }
+    let acknowledged = load.acknowledged.lock().unwrap();
+    let lost: Vec<_> = acknowledged.iter().filter(|number| !copies.contains_key(number)).collect();
+    assert!(lost.is_empty(), "seed {seed}: lost {lost:?}");
+    let twice: usize = copies.values().map(|count| count - 1).sum();
+    println!("crash.kills = {kills} kills");
+    println!("crash.acknowledged = {} messages", acknowledged.len());
+    println!("crash.duplicates = {twice} copies");
+    let bound = kills * (SESSIONS + DELIVERIES + COMPLETIONS);
+    assert!(twice <= bound, "seed {seed}: {twice} duplicates, at most {bound}");
+    assert!(acknowledged.len() > kills, "seed {seed}: the load was too small to mean anything");
+    assert!(!daemon.log().contains("\"damaged\""), "seed {seed}: a kill damages nothing");
+}
