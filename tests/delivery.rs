@@ -8,6 +8,8 @@
 //! `C: closed` expects that the client gives the connection up. Each script is played with replies
 //! whole and an octet at a time.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected shall stop")]
+
 use std::path::Path;
 
 use angarium::delivery::dialog::{Dialog, Output, Protocol, Transaction};

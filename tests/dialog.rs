@@ -8,6 +8,8 @@
 //! escapes. `set size N`, `set recipients N`, `set normalise` change the settings. The judge accepts
 //! recipients of `local.example` other than `nobody`, defers `later`, and refuses the rest.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected shall stop")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,65 @@
+//! Angarium beside real neighbours: Dovecot, Postfix, swaks, smtp-source and smtp-sink.
+//!
+//! Each test starts the peers it needs, on loopback and in directories of its own, and compares
+//! what arrives with what was sent, octet by octet. The peers start as root; where that or a
+//! program is missing, a test says LEFT OUT and passes, unless `ANGARIUM_REQUIRE_PEERS` is set.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calibration;
+mod compare;
+mod dovecot;
+mod final_delivery;
+mod imap;
+mod load;
+mod postfix;
+mod probe;
+mod refusal;
+mod relay;
+mod sink;
+mod tools;
+
+use std::io::Write as _;
+use std::path::Path;
+
+/// Whether the peers of a test can be started; says loudly what is left out when not.
+fn peers_are_here(test: &str) -> bool {
+    let Some(lack) = lack() else { return true };
+    let required = std::env::var_os("ANGARIUM_REQUIRE_PEERS").is_some();
+    assert!(!required, "{test}: {lack}");
+    // Past the capture of a passing test's output, which would swallow it.
+    let _ = writeln!(std::io::stderr(), "LEFT OUT: {test}: {lack}");
+    false
+}
+
+fn lack() -> Option<String> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Some("the peers can only be started by root".to_owned());
+    }
+    const PROGRAMS: [&str; 7] = [
+        "/usr/sbin/dovecot",
+        "/usr/lib/dovecot/lmtp",
+        "/usr/lib/dovecot/imap",
+        "/usr/lib/postfix/sbin/master",
+        "/usr/sbin/smtp-sink",
+        "/usr/sbin/smtp-source",
+        "/usr/bin/swaks",
+    ];
+    let missing: Vec<&str> =
+        PROGRAMS.into_iter().filter(|program| !Path::new(program).exists()).collect();
+    (!missing.is_empty())
+        .then(|| format!("missing {}; tests/run installs them", missing.join(", ")))
+}
+
+/// Ends a test early, and loudly, where its peers are not to be had.
+macro_rules! require_peers {
+    () => {
+        if !crate::peers_are_here(concat!(module_path!(), ":", line!())) {
+            return;
+        }
+    };
+}
+use require_peers;

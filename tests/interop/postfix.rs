@@ -1,0 +1,196 @@
+//! A throw-away Postfix: smtpd on a loopback port, everything sent on to where a test says.
+//!
+//! Promises: configuration, queue, data and log are in a temporary directory; the machine's own
+//! Postfix is neither read nor touched, DNS is never asked. It is set so that it passes on what
+//! it gets: no rewriting, no conversion, no field added or dropped but its own Received.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Group, Pid, User};
+
+use crate::support::process::{Process, read, tail};
+use crate::support::socket::Place;
+use crate::support::{START, free_port, loopback, open_to_all, temporary_directory, wait_until};
+
+/// The name that Postfix calls itself.
+pub(crate) const HOSTNAME: &str = "postfix.test";
+
+const MASTER: &str = "/usr/lib/postfix/sbin/master";
+
+/// Name, type, wake-up interval and command of each service beside smtpd; none in a chroot.
+const SERVICES: &str = "\
+pickup    unix       n - n 1 1 pickup
+cleanup   unix       n - n - 0 cleanup
+qmgr      unix       n - n 1 1 qmgr
+rewrite   unix       - - n - - trivial-rewrite
+bounce    unix       - - n - 0 bounce
+defer     unix       - - n - 0 bounce
+trace     unix       - - n - 0 bounce
+flush     unix       n - n - 0 flush
+proxymap  unix       - - n - - proxymap
+smtp      unix       - - n - - smtp
+relay     unix       - - n - - smtp
+showq     unix       n - n - - showq
+error     unix       - - n - - error
+retry     unix       - - n - - error
+discard   unix       - - n - - discard
+anvil     unix       - - n - 1 anvil
+scache    unix       - - n - 1 scache
+postlog   unix-dgram n - n - 1 postlogd
+";
+
+/// A running Postfix.
+pub(crate) struct Postfix {
+    address: SocketAddr,
+    process: Process,
+    // Last, so that it goes when the process has ended.
+    directory: tempfile::TempDir,
+}
+
+impl Postfix {
+    /// One that sends mail for each domain to the address beside it, and knows no other domain.
+    pub(crate) fn start(next_hops: &[(&str, SocketAddr)]) -> Self {
+        let directory = temporary_directory();
+        let address = loopback(free_port());
+        lay_out(directory.path());
+        let config = directory.path().join("config");
+        std::fs::write(config.join("main.cf"), main_cf(directory.path(), next_hops)).unwrap();
+        let services = format!("{address} inet n - n - - smtpd\n{SERVICES}");
+        std::fs::write(config.join("master.cf"), services).unwrap();
+        let mut command = Command::new(MASTER);
+        command.arg("-c").arg(&config);
+        let (output, error) = (directory.path().join("output"), directory.path().join("error"));
+        let process = Process::start_daemon(&mut command, &output, &error);
+        let mut postfix = Self { directory, process, address };
+        postfix.await_listener();
+        postfix
+    }
+
+    fn await_listener(&mut self) {
+        let place = Place::Tcp(self.address);
+        let up = wait_until(START, || self.process.has_ended() || place.connect().is_ok());
+        let good = up && !self.process.has_ended();
+        assert!(good, "Postfix does not start:\n{}\n{}", self.process.error(), self.log_tail());
+    }
+
+    /// Where its smtpd listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `via` or `deliver` for it.
+    pub(crate) fn url(&self) -> String {
+        format!("smtp://{}", self.address)
+    }
+
+    /// Submits a message with its sendmail command; lines end in LF there.
+    pub(crate) fn sendmail(&self, from: &str, to: &str, message: &[u8]) {
+        let mut sendmail = Command::new("/usr/sbin/sendmail")
+            .arg("-C")
+            .arg(self.directory.path().join("config"))
+            .args(["-i", "-f", from, to])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        sendmail.stdin.take().unwrap().write_all(message).unwrap();
+        let status = sendmail.wait().unwrap();
+        assert!(status.success(), "sendmail: {status}\n{}", self.log_tail());
+    }
+
+    /// Waits until its queue is empty: all is delivered, or `limit` has passed and it panics.
+    #[track_caller]
+    pub(crate) fn drain(&self, limit: Duration) {
+        let queue = self.directory.path().join("queue");
+        let busy = ["maildrop", "incoming", "active", "deferred"];
+        let empty = || busy.iter().all(|name| count_files(&queue.join(name)) == 0);
+        assert!(wait_until(limit, empty), "Postfix keeps mail:\n{}", self.log_tail());
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        read(&self.directory.path().join("maillog"))
+    }
+
+    fn log_tail(&self) -> String {
+        tail(&self.log(), 30)
+    }
+}
+
+impl Drop for Postfix {
+    /// The master has made a session of its own; what is left of it goes with its group.
+    fn drop(&mut self) {
+        let group = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        self.process.end();
+        let _ = killpg(group, Signal::SIGKILL);
+    }
+}
+
+fn main_cf(directory: &Path, next_hops: &[(&str, SocketAddr)]) -> String {
+    let directory = directory.display();
+    let hops: Vec<String> = next_hops
+        .iter()
+        .map(|(domain, address)| {
+            format!("{{ {domain} = smtp:[{}]:{} }}", address.ip(), address.port())
+        })
+        .collect();
+    let hops = hops.join(", ");
+    format!(
+        "compatibility_level = 3.6\nqueue_directory = {directory}/queue\n\
+         data_directory = {directory}/data\nmaillog_file = {directory}/maillog\n\
+         maillog_file_prefixes = /\nmyhostname = {HOSTNAME}\nmyorigin = {HOSTNAME}\n\
+         inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmydestination =\n\
+         mynetworks = 127.0.0.0/8\nalias_maps =\nalias_database =\nlocal_recipient_maps =\n\
+         smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination\n\
+         default_transport = error:no such route in this test\n\
+         transport_maps = inline:{{ {hops} }}\n\
+         smtp_host_lookup = native\ndisable_dns_lookups = yes\nsmtputf8_enable = no\n\
+         local_header_rewrite_clients =\nremote_header_rewrite_domain =\n\
+         always_add_missing_headers = no\nmessage_drop_headers =\n\
+         disable_mime_input_processing = yes\ndisable_mime_output_conversion = yes\n\
+         header_size_limit = 1048576\nline_length_limit = 1048576\nsmtp_line_length_limit = 0\n\
+         smtpd_client_connection_count_limit = 0\nin_flow_delay = 0\n\
+         minimal_backoff_time = 5s\nqueue_run_delay = 5s\nmaximal_backoff_time = 10s\n"
+    )
+}
+
+/// The directories that `postfix check` would make, with their owners.
+fn lay_out(directory: &Path) {
+    let owner = User::from_name("postfix").unwrap().unwrap().uid.as_raw();
+    let drop = Group::from_name("postdrop").unwrap().unwrap().gid.as_raw();
+    let make = |name: &str, mode: u32, group: Option<u32>| {
+        let path: PathBuf = directory.join(name);
+        std::fs::create_dir(&path).unwrap();
+        chown(&path, Some(owner), group).unwrap();
+        open_to_all(&path, mode);
+    };
+    for name in ["config", "queue"] {
+        std::fs::create_dir(directory.join(name)).unwrap();
+    }
+    make("data", 0o700, None);
+    make("queue/maildrop", 0o730, Some(drop));
+    make("queue/public", 0o710, Some(drop));
+    make("queue/pid", 0o755, None);
+    for name in ["active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"] {
+        make(&format!("queue/{name}"), 0o700, None);
+    }
+    for name in ["private", "saved", "trace"] {
+        make(&format!("queue/{name}"), 0o700, None);
+    }
+    // The master itself runs as root and wants its lock file in a directory of root.
+    chown(directory.join("queue/pid"), Some(0), Some(0)).unwrap();
+}
+
+/// Files in a queue directory and the hashed directories below it.
+fn count_files(directory: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 })
+        .sum()
+}
