@@ -43,7 +43,11 @@ impl Load {
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
             };
-            while !self.stopping.load(Ordering::Relaxed) && self.send_one(&mut client).is_ok() {}
+            while self.send_one(&mut client).is_ok() {
+                if self.stopping.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
         }
     }
 

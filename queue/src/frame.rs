@@ -6,6 +6,9 @@
 //! within a message body validates, and a sender cannot even make the scan stop to look.
 //! Reading never panics, whatever the octets. `FORMAT.md` draws both.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
 use crc32fast::Hasher;
 
 use crate::input::Input;
@@ -213,6 +216,23 @@ pub(crate) fn walk(seal: &Seal, segment: &[u8]) -> Walk {
         .rposition(|&octet| octet != 0)
         .map(|last| Stretch { start: found.end, end: found.end + last + 1 });
     found
+}
+
+/// Finds out which of these epochs the segment's frames are sealed with.
+pub(crate) fn find_epoch(
+    secret: u64,
+    segment: u32,
+    epochs: RangeInclusive<u32>,
+    octets: &[u8],
+) -> Option<Seal> {
+    let seals = epochs.map(|epoch| Seal { secret, segment, epoch });
+    let marks: HashMap<[u8; 4], Seal> =
+        seals.map(|seal| (seal.mark().to_le_bytes(), seal)).collect();
+    (LABEL_SPACE as usize..octets.len()).step_by(BORDER).find_map(|at| {
+        let mark: [u8; 4] = octets.get(at..at + 4)?.try_into().ok()?;
+        let seal = marks.get(&mark)?;
+        frame_at(seal, &mark, octets, at).map(|_| *seal)
+    })
 }
 
 fn frame_at(seal: &Seal, mark: &[u8; 4], segment: &[u8], at: usize) -> Option<Stretch> {

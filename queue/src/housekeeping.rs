@@ -8,10 +8,10 @@
 use std::io;
 
 use crate::content::content_name;
-use crate::frame::LABEL_SPACE;
+use crate::entry::Stored;
 use crate::log::segment_name;
 use crate::read::read_message;
-use crate::record::Moving;
+use crate::record::{Moving, Place};
 use crate::recovery::set_aside;
 use crate::shared::{Shared, lock};
 
@@ -71,14 +71,20 @@ impl Housekeeping {
         Ok(true)
     }
 
-    /// The messages that the next group shall move forward.
-    pub(crate) fn plan(&mut self, shared: &Shared, active: Option<u32>) -> Vec<Moving> {
-        use std::sync::atomic::Ordering::Relaxed;
-        if self.stopped || shared.low.load(Relaxed) || shared.full.load(Relaxed) {
-            return Vec::new();
-        }
+    /// The messages that the next group shall move forward, in at most so many octets.
+    pub(crate) fn plan(
+        &mut self,
+        shared: &Shared,
+        active: Option<u32>,
+        octets_max: u64,
+    ) -> Vec<Moving> {
         let mut movings = Vec::new();
-        let Some((number, chosen)) = choose(shared, active) else { return movings };
+        if self.stopped {
+            return movings;
+        }
+        let Some((number, chosen)) = choose(shared, active, octets_max.min(MOVE_OCTETS)) else {
+            return movings;
+        };
         if self.stuck == Some(number) {
             return movings;
         }
@@ -102,10 +108,10 @@ impl Housekeeping {
     }
 }
 
-type Chosen = Vec<(crate::entry::Stored, crate::record::Place)>;
+type Chosen = Vec<(Stored, Place)>;
 
 /// What is to move from the oldest segment, when moving is worth its while.
-fn choose(shared: &Shared, active: Option<u32>) -> Option<(u32, Chosen)> {
+fn choose(shared: &Shared, active: Option<u32>, octets_max: u64) -> Option<(u32, Chosen)> {
     let index = lock(&shared.index);
     if index.segments() <= SEGMENTS_AT_EASE || !index.mostly_dead() {
         return None;
@@ -115,11 +121,12 @@ fn choose(shared: &Shared, active: Option<u32>) -> Option<(u32, Chosen)> {
     let mut octets = 0;
     for id in segment.ids.iter().take(MOVE_MESSAGES) {
         let entry = index.get(*id)?;
-        octets += entry.place.octets;
-        chosen.push((entry.stored.clone(), entry.place));
-        if octets >= MOVE_OCTETS.min(shared.options.append_max().saturating_sub(LABEL_SPACE)) {
+        // One message may always move, however large: else it would hold its segment for ever.
+        if octets + entry.place.octets > octets_max && !chosen.is_empty() {
             break;
         }
+        octets += entry.place.octets;
+        chosen.push((entry.stored.clone(), entry.place));
     }
     Some((number, chosen))
 }

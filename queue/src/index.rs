@@ -204,3 +204,82 @@ impl Index {
         self.live = self.live.saturating_sub(place.octets);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::RecipientState;
+
+    fn at(segment: u32) -> Place {
+        Place {
+            segment,
+            at: 0,
+            envelope_octets: 0,
+            envelope_crc: 0,
+            body_crc: 0,
+            staged: true,
+            octets: 10,
+        }
+    }
+
+    fn stored(number: u64, states: &[RecipientState]) -> Stored {
+        Stored {
+            id: MessageId::from_u64(number),
+            arrived_ms: 0,
+            size: 0,
+            held: false,
+            tenant: "t".into(),
+            recipients: states.to_vec(),
+        }
+    }
+
+    fn update(number: u64, recipient: u32) -> Record {
+        Record::Update(MessageId::from_u64(number), vec![(recipient, Change::Delivered)])
+    }
+
+    #[test]
+    fn a_second_copy_brings_nothing_back() {
+        for end in [update(1, 0), Record::Remove(MessageId::from_u64(1))] {
+            let mut index = Index::for_recovery();
+            index.apply(Record::Append(stored(1, &[RecipientState::fresh()]), at(1)));
+            index.apply(end);
+            index.apply(Record::Append(stored(1, &[RecipientState::fresh()]), at(2)));
+            index.apply(Record::Moved(stored(1, &[RecipientState::fresh()]), at(3)));
+            assert_eq!(index.len(), 0);
+            assert!(index.segments.values().all(|s| s.ids.is_empty() && s.live == 0));
+        }
+    }
+
+    #[test]
+    fn a_second_copy_takes_the_place_and_keeps_the_states() {
+        let fresh = [RecipientState::fresh(), RecipientState::fresh()];
+        let mut index = Index::for_recovery();
+        index.apply(Record::Append(stored(1, &fresh), at(1)));
+        index.apply(update(1, 1));
+        index.apply(Record::Append(stored(1, &fresh), at(2)));
+        index.apply(Record::Moved(stored(1, &fresh), at(3)));
+        let entry = index.get(MessageId::from_u64(1)).unwrap();
+        assert_eq!(entry.stored.recipients[1], RecipientState::Delivered);
+        assert_eq!(entry.place.segment, 3);
+        assert_eq!(index.segment(1).ids.len() + index.segment(2).ids.len(), 0);
+        assert_eq!((index.segment(3).live, index.live), (10, 10));
+    }
+
+    #[test]
+    fn strangers_and_wrong_recipients_change_nothing() {
+        let mut index = Index::default();
+        index.apply(Record::Append(stored(1, &[RecipientState::fresh()]), at(1)));
+        let before = index.scan();
+        let stranger = MessageId::from_u64(2);
+        index.apply(update(1, 7));
+        index.apply(update(2, 0));
+        index.apply(Record::Hold(stranger));
+        index.apply(Record::Remove(stranger));
+        assert_eq!(index.scan(), before);
+        assert!(index.take_content_freed().is_empty());
+        // Without recipients, nothing is left to do from the start.
+        index.apply(Record::Append(stored(3, &[]), at(1)));
+        assert_eq!(index.scan(), before);
+        assert_eq!(index.take_content_freed(), [MessageId::from_u64(3)]);
+    }
+}

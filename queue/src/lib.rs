@@ -2,6 +2,8 @@
 //!
 //! # The promise
 //!
+//! Cited elsewhere as I1 to I9.
+//!
 //! 1. **Durable.** A batch is answered as done only after a completed sync of all of it.
 //! 2. **Whole.** Nothing is recovered that was not received whole: checksums cover each batch, each
 //!    envelope and each body, and are seeded so that no octets but our own can satisfy them.

@@ -2,8 +2,8 @@
 //!
 //! Promises: a segment's label and name are durable before its first frame; a segment whose write
 //! or sync failed is never written again; a number is used once. Appends leave the reserve of each
-//! segment to control records, and when the disk has no room for a whole segment, one just for
-//! control records is tried (I8).
+//! segment to control records, and when the disk has no room for a whole segment, control records
+//! go to a shorter one, or at last to a spare one that was laid by (I8).
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::open::Options;
 use crate::superblock::Claim;
 
 const SUFFIX: &str = ".log";
+const SPARE: &str = "spare";
 
 /// The name of a segment.
 pub(crate) fn segment_name(number: u32) -> String {
@@ -44,12 +45,14 @@ pub(crate) struct Log {
     reserve: u64,
     next: u32,
     active: Option<Active>,
+    /// A spare segment lies by.
+    spare: bool,
 }
 
 impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, claim: Claim, options: &Options, next: u32) -> Self {
         let (segment_size, reserve) = (options.segment_size, options.reserve);
-        Self { disk, claim, segment_size, reserve, next, active: None }
+        Self { disk, claim, segment_size, reserve, next, active: None, spare: false }
     }
 
     /// The segment that is written to, when there is one.
@@ -74,6 +77,12 @@ impl Log {
         end <= active.size.saturating_sub(reserve)
     }
 
+    /// Octets that the active segment still has for appends.
+    pub(crate) fn append_room(&self) -> u64 {
+        let Some(active) = &self.active else { return 0 };
+        active.size.saturating_sub(self.reserve).saturating_sub(active.end)
+    }
+
     /// Opens the next segment, with room for a frame of `need` octets.
     ///
     /// When the disk is full and only control records are to be written, a shorter one will do.
@@ -84,19 +93,58 @@ impl Log {
         };
         let short = LABEL_SPACE + self.reserve.max(need);
         match self.create(short) {
-            Err(again) if is_full(&again) => Err(error),
-            other => other,
+            Err(again) if is_full(&again) => {}
+            other => return other,
         }
+        self.use_spare(LABEL_SPACE + need).map_err(|_| error)
+    }
+
+    /// Lays a short segment by for when the disk is full, unless there is one.
+    pub(crate) fn lay_spare_by(&mut self) {
+        if self.spare {
+            return;
+        }
+        let size = LABEL_SPACE + self.reserve;
+        let laid = match self.disk.create(SPARE, size) {
+            // From an earlier start; perhaps with another reserve, or cut short by a crash.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(SPARE),
+            other => other,
+        };
+        let laid = laid.and_then(|file| {
+            file.sync()?;
+            self.disk.sync_dir()?;
+            if file.size()? < size { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        });
+        if laid.is_err() {
+            let _ = self.disk.remove(SPARE);
+        }
+        // Without room there is none for now; it is tried again when space comes back.
+        self.spare = laid.is_ok();
+    }
+
+    fn use_spare(&mut self, need: u64) -> io::Result<()> {
+        let file = self.disk.open(SPARE)?;
+        let size = file.size()?;
+        if size < need {
+            return Err(io::Error::other("the spare segment is too short"));
+        }
+        self.disk.rename(SPARE, &segment_name(self.next))?;
+        self.spare = false;
+        self.begin(file, size)
     }
 
     fn create(&mut self, size: u64) -> io::Result<()> {
+        let file = self.disk.create(&segment_name(self.next), size)?;
+        self.begin(file, size)
+    }
+
+    /// Makes a file that has the next segment's name the active segment.
+    fn begin(&mut self, file: Arc<dyn DiskFile>, size: u64) -> io::Result<()> {
         let number = self.next;
-        let name = segment_name(number);
-        let file = self.disk.create(&name, size)?;
         self.next = number.checked_add(1).ok_or_else(|| io::Error::other("no segment left"))?;
         if let Err(error) = self.label(number, &*file) {
             // It holds nothing; should it stay, recovery frees it in its turn.
-            let _ = self.disk.remove(&name);
+            let _ = self.disk.remove(&segment_name(number));
             return Err(error);
         }
         self.active = Some(Active { number, file, end: LABEL_SPACE, size });

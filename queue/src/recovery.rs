@@ -1,8 +1,8 @@
 //! Start-up: claim the spool, read what is there, report what cannot be read.
 //!
-//! Promises: what is recovered is durable before anything builds on it (each segment is synced
-//! before it is read); damage costs the records it lies in and no others (I6); recovery writes
-//! nothing but the superblock, and so may be interrupted and begun again (I9).
+//! Promises: what is recovered is durable before anything builds on it; damage costs the records it
+//! lies in and no others (I6); recovery writes nothing but the superblock and, octet for octet,
+//! frames that are there already, and so may be interrupted and begun again (I9).
 //! A gap with no valid frame behind it, at the end of the last segment of a start, may be a write
 //! that was torn by a crash and never acknowledged; the disk does not tell, so it is reported too.
 
@@ -11,7 +11,7 @@ use std::io;
 
 use crate::content::{content_id, content_name};
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{Kind, LABEL_SPACE, Label, Seal, Stretch, VERSION, walk};
+use crate::frame::{Kind, LABEL_SPACE, Label, Seal, Stretch, VERSION, Walk, find_epoch, walk};
 use crate::index::Index;
 use crate::log::{segment_name, segment_number};
 use crate::open::{Damage, OpenError, Options, Recovery};
@@ -29,6 +29,14 @@ pub(crate) struct Recovered {
     pub(crate) report: Recovery,
 }
 
+/// How many of the newest segments are written again as they were read.
+///
+/// The run before may have been killed after a sync failed, but before it could put the group into
+/// the next segment. Such pages read well from the system's cache, count as clean, and are not on
+/// the disk: only writing them again makes a sync of them mean something. The group is in the
+/// segment before the newest at the earliest.
+const RENEWED: usize = 2;
+
 /// One segment file, before its frames are looked at.
 struct Found {
     number: u32,
@@ -39,7 +47,6 @@ struct Found {
 
 /// Claims the spool and reads it.
 pub(crate) fn recover(disk: &dyn Disk, options: &Options) -> Result<Recovered, OpenError> {
-    disk.sync_dir()?;
     let names = disk.list()?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
@@ -53,10 +60,22 @@ pub(crate) fn recover(disk: &dyn Disk, options: &Options) -> Result<Recovered, O
         any: labels.iter().any(|(_, any)| *any),
     };
     let claim = claim(disk, options.shard, witness)?;
-    let mut replay =
-        Replay { claim, index: Index::for_recovery(), epoch: 0, report: Recovery::default() };
-    for (number, (label, _)) in numbers.iter().zip(labels) {
-        replay.segment(disk, *number, label)?;
+    let mut replay = Replay {
+        claim,
+        index: Index::for_recovery(),
+        epoch: 0,
+        empty: Vec::new(),
+        report: Recovery::default(),
+    };
+    for (place, (number, (label, _))) in numbers.iter().zip(labels).enumerate() {
+        let renewed = place + RENEWED >= numbers.len();
+        replay.segment(disk, *number, label, renewed)?;
+    }
+    for number in std::mem::take(&mut replay.empty) {
+        // Nothing depends on a segment without records, wherever it stands. On a full disk, each
+        // start would else take more room than the one before.
+        disk.remove(&segment_name(number))?;
+        replay.index.forget_segment(number);
     }
     replay.index.recovery_done();
     check_content(disk, &names, &mut replay)?;
@@ -85,6 +104,8 @@ struct Replay {
     index: Index,
     /// The epoch of the segment before.
     epoch: u32,
+    /// Segments without a record.
+    empty: Vec<u32>,
     report: Recovery,
 }
 
@@ -94,14 +115,13 @@ impl Replay {
         disk: &dyn Disk,
         number: u32,
         label: Option<Label>,
+        renewed: bool,
     ) -> Result<(), OpenError> {
         let name = segment_name(number);
         let file = disk.open(&name)?;
-        // The run before may have died between a write and its sync: what is read here must not
-        // be lost later.
-        file.sync()?;
         let (octets, unread) = read_all(&*file)?;
         let found = Found { number, name, octets, label };
+        let all_read = unread.is_empty();
         for stretch in unread {
             self.damaged(&found, stretch, "the disk cannot read it");
         }
@@ -114,8 +134,17 @@ impl Replay {
             return Ok(());
         };
         self.epoch = seal.epoch;
-        self.frames(&found, &seal);
-        Ok(())
+        let walk = walk(&seal, &found.octets);
+        self.frames(&found, &walk);
+        if walk.payloads.is_empty() && walk.tail.is_none() && all_read {
+            self.empty.push(number);
+        }
+        if renewed {
+            renew(&*file, &found.octets, &walk)?;
+        }
+        // The run before may have died between a write and its sync: what was read here must not
+        // be lost later.
+        Ok(file.sync()?)
     }
 
     /// What the segment's frames are sealed with. Without a label, the epochs that are possible
@@ -128,17 +157,14 @@ impl Replay {
         if found.octets.iter().all(|octet| *octet == 0) {
             return None;
         }
-        let secret = self.claim.secret;
-        let seal = (self.epoch..self.claim.epoch)
-            .map(|epoch| Seal { secret, segment, epoch })
-            .find(|seal| !walk(seal, &found.octets).payloads.is_empty())?;
+        let epochs = self.epoch..=self.claim.epoch;
+        let seal = find_epoch(self.claim.secret, segment, epochs, &found.octets)?;
         let label = Stretch { start: 0, end: LABEL_SPACE as usize };
         self.damaged(found, label, "the segment's label is damaged; its frames were read");
         Some(seal)
     }
 
-    fn frames(&mut self, found: &Found, seal: &Seal) {
-        let walk = walk(seal, &found.octets);
+    fn frames(&mut self, found: &Found, walk: &Walk) {
         for payload in &walk.payloads {
             let octets = found.octets.get(payload.start..payload.end).unwrap_or_default();
             let position = Position { segment: found.number, offset: payload.start as u64 };
@@ -167,6 +193,19 @@ impl Replay {
             what: what.into(),
         });
     }
+}
+
+/// Writes each run of valid frames again, and nothing else: what could not be read stays as it is.
+fn renew(file: &dyn DiskFile, octets: &[u8], walk: &Walk) -> io::Result<()> {
+    let mut start = LABEL_SPACE as usize;
+    let ends = walk.gaps.iter().map(|gap| (gap.start, gap.end)).chain([(walk.end, walk.end)]);
+    for (end, next) in ends {
+        if let Some(run) = octets.get(start..end).filter(|run| !run.is_empty()) {
+            file.write_at(start as u64, run)?;
+        }
+        start = next;
+    }
+    Ok(())
 }
 
 const READ_OCTETS: usize = 1 << 20;

@@ -88,6 +88,7 @@ impl Spool {
             Err(error) if !is_full(&error) => return Err(error.into()),
             _ => {}
         }
+        log.lay_spare_by();
         if let Some(number) = log.active() {
             lock(&shared.index).segment(number);
         }

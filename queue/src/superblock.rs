@@ -59,6 +59,7 @@ pub(crate) fn claim(disk: &dyn Disk, shard: u8, witness: Witness) -> Result<Clai
     let claim = Claim { shard, epoch: last + 1, secret };
     let keep_first = slots[0].is_some_and(|label| Some(label.epoch) == best.map(|b| b.epoch));
     write_slot(&*file, u64::from(keep_first), claim)?;
+    // With it, the names that the run before left in the system's cache become durable.
     disk.sync_dir()?;
     Ok(claim)
 }

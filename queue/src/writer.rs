@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::disk::is_full;
+use crate::frame::LABEL_SPACE;
 use crate::group::{Added, Appended, Group};
 use crate::housekeeping::Housekeeping;
 use crate::log::Log;
@@ -20,6 +21,9 @@ use crate::shared::{Batch, Queue, Shared, lock};
 
 /// How long between two looks at a full disk, or at the room that somebody asked about.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many groups go by between two looks at the room that is left, when there is no idle time.
+const GROUPS_PER_LOOK: u64 = 16;
 
 /// Called once, when nothing can be recorded any more.
 pub(crate) type OnFailure = Box<dyn Fn(&str) + Send + Sync>;
@@ -31,6 +35,8 @@ pub(crate) struct Writer {
     appended: Appended,
     /// Control batches that nobody waits for and for which there was no room: they go first.
     parked: VecDeque<Batch>,
+    /// Groups so far.
+    groups: u64,
     on_failure: OnFailure,
 }
 
@@ -45,7 +51,7 @@ impl Writer {
         on_failure: OnFailure,
     ) -> Self {
         let appended = Appended::new(shared.claim);
-        Self { shared, log, housekeeping, appended, parked: VecDeque::new(), on_failure }
+        Self { shared, log, housekeeping, appended, parked: VecDeque::new(), groups: 0, on_failure }
     }
 
     /// The thread's whole life.
@@ -118,7 +124,12 @@ impl Writer {
                 refuse(waiting, &fatal.0);
                 return Err(fatal);
             }
-            if self.housekeeping.after_group(&self.shared, self.log.active()) {
+            let freed = self.housekeeping.after_group(&self.shared, self.log.active());
+            if freed {
+                self.log.lay_spare_by();
+            }
+            self.groups = self.groups.wrapping_add(1);
+            if freed || self.groups.is_multiple_of(GROUPS_PER_LOOK) {
                 self.refresh_room();
             }
         }
@@ -164,12 +175,18 @@ impl Writer {
 
     /// Puts messages that keep an old segment from being freed in front of the group.
     fn add_moves(&mut self, group: &mut Group) -> Result<(), Fatal> {
-        let movings = self.housekeeping.plan(&self.shared, self.log.active());
+        // On a full disk they have what is left of this segment, and no more.
+        let full = self.shared.full.load(Ordering::Relaxed);
+        let octets_max = if full { self.log.append_room() } else { u64::MAX };
+        if octets_max < LABEL_SPACE {
+            return Ok(());
+        }
+        let movings = self.housekeeping.plan(&self.shared, self.log.active(), octets_max);
         for moving in movings {
             if group.add_move(&moving, &self.log) {
                 continue;
             }
-            if !group.is_empty() || !self.roll(false, 0)? {
+            if full || !group.is_empty() || !self.roll(false, 0)? {
                 break;
             }
             *group = Group::new(self.log.frames());
@@ -195,6 +212,7 @@ impl Writer {
                     lock(&self.shared.index).segment(number);
                 }
                 if !control {
+                    self.log.lay_spare_by();
                     self.shared.full.store(false, Ordering::Relaxed);
                 }
                 Ok(true)
@@ -268,6 +286,9 @@ impl Writer {
         let least = options.segment_size.saturating_mul(2).saturating_add(options.min_free);
         let low = self.shared.disk.free_space().is_ok_and(|free| free < least);
         self.shared.low.store(low, Ordering::Relaxed);
+        if !low {
+            self.shared.full.store(false, Ordering::Relaxed);
+        }
     }
 
     fn fail(self, why: String) {

@@ -2,15 +2,12 @@
 
 mod simulated;
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::Arc;
 
 use angarium_queue::disk::RealDisk;
-use angarium_queue::entry::{Change, RecipientState};
+use angarium_queue::entry::RecipientState;
 use angarium_queue::id::MessageId;
-use angarium_queue::spool::{
-    CommitError, NewBody, NewMessage, Op, OpenError, Options, ReadError, Room, Spool,
-};
+use angarium_queue::spool::{CommitError, Op, OpenError, Options, ReadError, Spool};
 use simulated::SimulatedDisk;
 use simulated::help::*;
 
@@ -213,4 +210,20 @@ fn a_damaged_label_or_slot_costs_nothing() {
     assert_eq!(recovery.damage.len(), 2);
     assert!(recovery.damage.iter().all(|damage| damage.what.contains("label")));
     assert_eq!(spool.next_id().unwrap().epoch(), 4);
+}
+
+#[test]
+fn the_superblock_is_written_in_turn() {
+    let disk = SimulatedDisk::new(1);
+    for epoch in 1u32..6 {
+        let (spool, _) = open(disk.arc());
+        assert_eq!(spool.next_id().unwrap().epoch(), epoch);
+        spool.shutdown();
+        let octets = disk.contents("superblock");
+        let of =
+            |slot: usize| u32::from_le_bytes(octets[slot * 4096 + 16..][..4].try_into().unwrap());
+        let mut epochs = [of(0), of(1)];
+        epochs.sort_unstable();
+        assert_eq!(epochs, [epoch - 1, epoch]);
+    }
 }

@@ -4,7 +4,9 @@
 //! per operation. A crash keeps, loses or half keeps each of them by the seed. A sync that fails
 //! drops its pages as Linux does: they read well until the crash, and a later sync saves none.
 
-#![allow(dead_code, unreachable_pub, missing_docs)] // Each test takes what it needs.
+// Each test takes what it needs; and a test may fail where it stands.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 pub mod help;
 
@@ -68,7 +70,11 @@ struct State {
     /// Every sync from now on fails.
     broken: bool,
     log: Vec<String>,
+    observer: Option<Observer>,
 }
+
+/// Called after each step with the disk as it is then.
+type Observer = Arc<dyn Fn(SimulatedDisk) + Send + Sync>;
 
 #[derive(Clone)]
 pub struct SimulatedDisk {
@@ -150,6 +156,7 @@ impl SimulatedDisk {
             failing: BTreeSet::new(),
             broken: false,
             log: Vec::new(),
+            observer: None,
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -160,6 +167,16 @@ impl SimulatedDisk {
 
     pub fn arc(&self) -> Arc<dyn Disk> {
         Arc::new(self.clone())
+    }
+
+    /// Calls `observer` after each step with a copy of the disk.
+    pub fn observe(&self, observer: impl Fn(Self) + Send + Sync + 'static) {
+        self.state().observer = Some(Arc::new(observer));
+    }
+
+    /// Stops observing; the copies seen are then all there are.
+    pub fn observed(&self) {
+        self.state().observer = None;
     }
 
     pub fn steps(&self) -> u64 {
@@ -209,9 +226,16 @@ impl SimulatedDisk {
     }
 
     fn successor(&self, seed: u64) -> Self {
-        let next = Self::new(seed);
         let mut old = self.state();
         old.crashed = true;
+        old.copy(seed)
+    }
+}
+
+impl State {
+    fn copy(&self, seed: u64) -> SimulatedDisk {
+        let next = SimulatedDisk::new(seed);
+        let old = self;
         let mut state = next.state();
         state.inodes = old.inodes.clone();
         state.names = old.names.clone();
@@ -222,6 +246,14 @@ impl SimulatedDisk {
         next
     }
 
+    fn seen(&self) {
+        if let Some(observer) = &self.observer {
+            observer(self.copy(0));
+        }
+    }
+}
+
+impl SimulatedDisk {
     pub fn names(&self) -> Vec<String> {
         self.state().names.keys().cloned().collect()
     }
@@ -259,6 +291,7 @@ impl Disk for SimulatedDisk {
         let inode = state.inodes.len() - 1;
         state.names.insert(name.into(), inode);
         state.changes.push(Change::Create(name.into(), inode));
+        state.seen();
         if dead {
             return Err(crashed());
         }
@@ -279,6 +312,7 @@ impl Disk for SimulatedDisk {
         let dead = state.step(|| format!("remove {name}"))?;
         state.names.remove(name).ok_or(ErrorKind::NotFound)?;
         state.changes.push(Change::Remove(name.into()));
+        state.seen();
         if dead { Err(crashed()) } else { Ok(()) }
     }
 
@@ -288,6 +322,7 @@ impl Disk for SimulatedDisk {
         let inode = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
         state.names.insert(to.into(), inode);
         state.changes.push(Change::Rename(from.into(), to.into()));
+        state.seen();
         if dead { Err(crashed()) } else { Ok(()) }
     }
 
@@ -316,6 +351,7 @@ impl Disk for SimulatedDisk {
             return Err(io::Error::other("injected"));
         }
         state.durable_names = state.names.clone();
+        state.seen();
         Ok(())
     }
 
@@ -345,6 +381,7 @@ impl DiskFile for SimulatedFile {
         }
         inode.cache[offset as usize..end].copy_from_slice(octets);
         inode.dirty.extend(offset as usize / SECTOR..end.div_ceil(SECTOR));
+        state.seen();
         if dead { Err(crashed()) } else { Ok(()) }
     }
 
@@ -377,6 +414,7 @@ impl DiskFile for SimulatedFile {
             inode.medium[start..end].copy_from_slice(&inode.cache[start..end]);
         }
         state.random = random;
+        state.seen();
         if fails { Err(io::Error::other("injected")) } else { Ok(()) }
     }
 
