@@ -198,17 +198,17 @@ pub(crate) fn walk(seal: &Seal, segment: &[u8]) -> Walk {
     let mark = seal.mark().to_le_bytes();
     let mut found = Walk { end: LABEL_SPACE as usize, ..Walk::default() };
     let mut at = found.end;
-    while at < segment.len() {
-        if let Some(payload) = frame_at(seal, &mark, segment, at) {
-            if at > found.end {
-                found.gaps.push(Stretch { start: found.end, end: at });
-            }
-            at = payload.end.next_multiple_of(BORDER);
-            found.end = at;
-            found.payloads.push(payload);
-        } else {
-            at += BORDER;
+    while let Some(next) = next_mark(&mark, segment, at) {
+        let Some(payload) = frame_at(seal, &mark, segment, next) else {
+            at = next + BORDER;
+            continue;
+        };
+        if next > found.end {
+            found.gaps.push(Stretch { start: found.end, end: next });
         }
+        at = payload.end.next_multiple_of(BORDER);
+        found.end = at;
+        found.payloads.push(payload);
     }
     let rest = segment.get(found.end..).unwrap_or_default();
     found.tail = rest
@@ -216,6 +216,17 @@ pub(crate) fn walk(seal: &Seal, segment: &[u8]) -> Walk {
         .rposition(|&octet| octet != 0)
         .map(|last| Stretch { start: found.end, end: found.end + last + 1 });
     found
+}
+
+/// The next border at or after `at` where a frame's mark stands.
+fn next_mark(mark: &[u8; 4], segment: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let found = at + memchr::memmem::find(segment.get(at..)?, mark)?;
+        if found.is_multiple_of(BORDER) {
+            return Some(found);
+        }
+        at = found + 1;
+    }
 }
 
 /// Finds out which of these epochs the segment's frames are sealed with.
