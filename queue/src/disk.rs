@@ -39,6 +39,8 @@ pub trait DiskFile: Send + Sync {
     /// Makes what was written durable. After an error, what was written since the last success may
     /// be lost, and a later success says nothing about it.
     fn sync(&self) -> io::Result<()>;
+    /// Cuts the file off behind so many octets; like a write, it lasts for sure once synced.
+    fn shrink(&self, octets: u64) -> io::Result<()>;
     /// The file's length in octets.
     fn size(&self) -> io::Result<u64>;
 }
@@ -185,6 +187,10 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn shrink(&self, octets: u64) -> io::Result<()> {
+        self.set_len(octets)
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -2,7 +2,8 @@
 //!
 //! Promises: what is recovered is durable before anything builds on it; damage costs the records it
 //! lies in and no others (I6); recovery writes nothing but the superblock and, octet for octet,
-//! frames that are there already, and so may be interrupted and begun again (I9).
+//! frames that are there already, and cuts off nothing but zeros, so that it may be interrupted and
+//! begun again (I9).
 //! A gap with no valid frame behind it, at the end of the last segment of a start, may be a write
 //! that was torn by a crash and never acknowledged; the disk does not tell, so it is reported too.
 
@@ -142,6 +143,9 @@ impl Replay {
         if renewed {
             renew(&*file, &found.octets, &walk)?;
         }
+        if all_read && found.label.is_some() {
+            trim(&*file, found.octets.len(), &walk)?;
+        }
         // The run before may have died between a write and its sync: what was read here must not
         // be lost later.
         Ok(file.sync()?)
@@ -204,6 +208,17 @@ fn renew(file: &dyn DiskFile, octets: &[u8], walk: &Walk) -> io::Result<()> {
             file.write_at(start as u64, run)?;
         }
         start = next;
+    }
+    Ok(())
+}
+
+/// Gives the room back that a segment never used, so that a start costs what was written and not
+/// what was laid out. Only zeros go, and only where nothing was lost: an old segment is never
+/// written to again.
+fn trim(file: &dyn DiskFile, size: usize, walk: &Walk) -> io::Result<()> {
+    let used = walk.end.next_multiple_of(LABEL_SPACE as usize);
+    if used < size && walk.tail.is_none() && walk.gaps.is_empty() {
+        file.shrink(used as u64)?;
     }
     Ok(())
 }

@@ -418,6 +418,16 @@ impl DiskFile for SimulatedFile {
         if fails { Err(io::Error::other("injected")) } else { Ok(()) }
     }
 
+    fn shrink(&self, octets: u64) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        let dead = state.step(|| format!("shrink {} {octets}", self.inode))?;
+        let inode = &mut state.inodes[self.inode];
+        inode.cache.truncate(octets as usize);
+        inode.dirty.retain(|sector| sector * SECTOR < octets as usize);
+        state.seen();
+        if dead { Err(crashed()) } else { Ok(()) }
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.state.lock().unwrap().inodes[self.inode].cache.len() as u64)
     }
