@@ -136,5 +136,9 @@ fn every_acknowledged_message_survives_kill_9() {
     let bound = kills * (SESSIONS + DELIVERIES + COMPLETIONS);
     assert!(twice <= bound, "seed {seed}: {twice} duplicates, at most {bound}");
     assert!(acknowledged.len() > kills, "seed {seed}: the load was too small to mean anything");
-    assert!(!daemon.log().contains("\"damaged\""), "seed {seed}: a kill damages nothing");
+    // A kill may tear the write under way, which nobody was told of; nothing else is damaged.
+    let log = daemon.log();
+    let damaged = log.lines().filter(|line| line.contains("\"event\":\"damaged\""));
+    let other: Vec<_> = damaged.filter(|line| !line.contains("torn write")).collect();
+    assert!(other.is_empty(), "seed {seed}: {other:?}");
 }

@@ -49,7 +49,12 @@ impl Listener {
     /// Waits for a connection.
     pub fn accept(&self) -> io::Result<Socket> {
         match self {
-            Self::Tcp(listener) => listener.accept().map(|(stream, _)| Socket::Tcp(stream)),
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                // Replies are written one by one, and none shall wait for the other's arrival.
+                stream.set_nodelay(true)?;
+                Ok(Socket::Tcp(stream))
+            }
             Self::Unix(listener) => listener.accept().map(|(stream, _)| Socket::Unix(stream)),
         }
     }
