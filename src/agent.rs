@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use angarium_queue::id::MessageId;
+use angarium_queue::schedule::Attempt;
 use angarium_queue::spool::{Body, Loaded, ReadError, Spool};
 use bytes::Bytes;
 
@@ -14,7 +15,7 @@ use crate::delivery::dialog::Transaction;
 use crate::delivery::outcome::Outcome;
 use crate::envelope::Envelope;
 use crate::event;
-use crate::net::connection::{Connection, Source, Times};
+use crate::net::connection::{Source, Times};
 use crate::pool::Pool;
 use crate::route::Destination;
 use crate::route::next_hop::NextHop;
@@ -37,13 +38,22 @@ pub struct Delivery {
     pub envelope: Option<Envelope>,
     /// An outcome for each recipient index that was to be delivered.
     pub outcomes: Vec<(u32, Outcome)>,
+    /// The next hop could not be reached.
+    pub outage: bool,
 }
 
 impl Delivery {
-    /// The recipients that were not settled.
-    pub fn deferred(&self) -> Vec<u32> {
+    /// Of a message that could not be read.
+    pub fn unread(recipients: &[u32], why: &str) -> Self {
+        let outcomes = all(recipients, &Outcome::Deferred(why.to_owned()));
+        Self { envelope: None, outcomes, outage: false }
+    }
+
+    /// What the scheduler is to know of it.
+    pub fn attempt(&self) -> Attempt {
         let deferred = |(_, outcome): &&(u32, Outcome)| matches!(outcome, Outcome::Deferred(_));
-        self.outcomes.iter().filter(deferred).map(|&(index, _)| index).collect()
+        let deferred = self.outcomes.iter().filter(deferred).map(|&(index, _)| index).collect();
+        Attempt { deferred, outage: self.outage }
     }
 }
 
@@ -61,19 +71,35 @@ impl Agent {
         destination: &Destination,
         times: Times,
     ) -> Delivery {
-        match self.load(id) {
-            Ok(message) => {
-                let outcomes = self.carry(id, recipients, destination, times, &message).await;
-                Delivery { envelope: Some(message.1), outcomes }
-            }
-            Err(ReadError::Gone) => Delivery { envelope: None, outcomes: Vec::new() },
+        let (loaded, envelope) = match self.load(id) {
+            Ok(message) => message,
+            Err(ReadError::Gone) => return Delivery::unread(&[], ""),
             Err(error) => {
                 event::unreadable(id, &error);
-                let outcome = Outcome::Deferred(format!("the queued message: {error}"));
-                let outcomes = recipients.iter().map(|&index| (index, outcome.clone())).collect();
-                Delivery { envelope: None, outcomes }
+                return Delivery::unread(recipients, &format!("the queued message: {error}"));
             }
-        }
+        };
+        let (outcomes, outage) = match destination {
+            Destination::Hop(next_hop) => {
+                let size = loaded.body.len();
+                let content = Content { spool: &self.spool, id, body: Some(loaded.body) };
+                let mut carrier =
+                    Carrier { pool: &self.pool, next_hop, times, content, outage: false };
+                let outcomes = carrier.carry(&envelope, size, recipients).await;
+                (outcomes, carrier.outage)
+            }
+            Destination::Discard => {
+                (all(recipients, &Outcome::Delivered("discarded by a route".into())), false)
+            }
+            Destination::Reject => {
+                (all(recipients, &Outcome::Failed("5.7.1 a route refuses it".into())), false)
+            }
+            Destination::Unroutable => {
+                let why = "4.4.4 no [[route]] or [[domain]] leads there";
+                (all(recipients, &Outcome::Deferred(why.into())), false)
+            }
+        };
+        Delivery { envelope: Some(envelope), outcomes, outage }
     }
 
     fn load(&self, id: MessageId) -> Result<(Loaded, Envelope), ReadError> {
@@ -81,32 +107,33 @@ impl Agent {
         let envelope = Envelope::decode(&loaded.envelope).map_err(ReadError::Damaged)?;
         Ok((loaded, envelope))
     }
+}
 
+fn all(recipients: &[u32], outcome: &Outcome) -> Vec<(u32, Outcome)> {
+    recipients.iter().map(|&index| (index, outcome.clone())).collect()
+}
+
+/// One message on its way to one next hop.
+struct Carrier<'a> {
+    pool: &'a Pool,
+    next_hop: &'a NextHop,
+    times: Times,
+    content: Content<'a>,
+    /// No connection could be had.
+    outage: bool,
+}
+
+impl Carrier<'_> {
+    /// As many transactions as the recipients take.
     async fn carry(
-        &self,
-        id: MessageId,
+        &mut self,
+        envelope: &Envelope,
+        size: u64,
         recipients: &[u32],
-        destination: &Destination,
-        times: Times,
-        (loaded, envelope): &(Loaded, Envelope),
     ) -> Vec<(u32, Outcome)> {
-        let all = |outcome: Outcome| {
-            recipients.iter().map(|&index| (index, outcome.clone())).collect::<Vec<_>>()
-        };
-        let next_hop = match destination {
-            Destination::Hop(next_hop) => next_hop,
-            Destination::Discard => return all(Outcome::Delivered("discarded by a route".into())),
-            Destination::Reject => return all(Outcome::Failed("5.7.1 a route refuses it".into())),
-            Destination::Unroutable => {
-                return all(Outcome::Deferred(
-                    "4.4.4 no [[route]] or [[domain]] leads there".into(),
-                ));
-            }
-        };
         let mut outcomes = Vec::with_capacity(recipients.len());
         for batch in recipients.chunks(RECIPIENTS_MAX) {
-            let transaction = transaction(envelope, batch, loaded.body.len());
-            let settled = self.transact(id, next_hop, times, transaction).await;
+            let settled = self.transact(transaction(envelope, batch, size)).await;
             let mut settled = settled.into_iter();
             outcomes.extend(batch.iter().map(|&index| {
                 let lost = || Outcome::Deferred("the dialogue ended without a result".to_owned());
@@ -117,39 +144,26 @@ impl Agent {
     }
 
     /// One transaction, over a kept connection if one lives.
-    async fn transact(
-        &self,
-        id: MessageId,
-        next_hop: &NextHop,
-        times: Times,
-        transaction: Transaction,
-    ) -> Vec<Outcome> {
-        if let Some(mut connection) = self.pool.take(next_hop) {
-            let outcomes = self.attempt(id, &mut connection, transaction.clone()).await;
+    async fn transact(&mut self, transaction: Transaction) -> Vec<Outcome> {
+        if let Some(mut connection) = self.pool.take(self.next_hop) {
+            let outcomes = connection.transact(transaction.clone(), &mut self.content).await;
             let stale = connection.was_stale();
-            self.pool.put(next_hop, connection);
+            self.pool.put(self.next_hop, connection);
             if !stale {
                 return outcomes;
             }
         }
-        match self.pool.open(next_hop, times).await {
+        match self.pool.open(self.next_hop, self.times).await {
             Ok(mut connection) => {
-                let outcomes = self.attempt(id, &mut connection, transaction).await;
-                self.pool.put(next_hop, connection);
+                let outcomes = connection.transact(transaction, &mut self.content).await;
+                self.pool.put(self.next_hop, connection);
                 outcomes
             }
-            Err(outcome) => vec![outcome; transaction.recipients.len()],
+            Err(outcome) => {
+                self.outage = true;
+                vec![outcome; transaction.recipients.len()]
+            }
         }
-    }
-
-    async fn attempt(
-        &self,
-        id: MessageId,
-        connection: &mut Connection,
-        transaction: Transaction,
-    ) -> Vec<Outcome> {
-        let mut content = Content { spool: &self.spool, id, body: None };
-        connection.transact(transaction, &mut content).await
     }
 }
 
@@ -168,7 +182,7 @@ fn transaction(envelope: &Envelope, batch: &[u32], size: u64) -> Transaction {
     }
 }
 
-/// A queued body, opened when the first piece is wanted.
+/// The content of a queued message, to be sent once or, in several transactions, anew.
 struct Content<'a> {
     spool: &'a Spool,
     id: MessageId,
@@ -184,9 +198,16 @@ impl Source for Content<'_> {
                 self.body.insert(loaded.body)
             }
         };
-        body.next_chunk().map_err(|error| {
-            event::unreadable(self.id, &error);
-            error.to_string()
-        })
+        match body.next_chunk() {
+            Ok(Some(piece)) => Ok(Some(piece)),
+            Ok(None) => {
+                self.body = None;
+                Ok(None)
+            }
+            Err(error) => {
+                event::unreadable(self.id, &error);
+                Err(error.to_string())
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{Assignment, Decision, Options, Pick, RouteId, Scheduler};
 use angarium_queue::spool::{CommitError, Op, Spool};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::sleep;
 
 use crate::agent::{Agent, Delivery};
@@ -86,7 +86,9 @@ pub struct Dispatcher {
     settings: Settings,
     destinations: Vec<Destination>,
     route_ids: HashMap<Destination, RouteId>,
-    deliveries: JoinSet<(Assignment, Delivery)>,
+    deliveries: JoinSet<Delivery>,
+    /// What each delivery under way was given.
+    assignments: HashMap<task::Id, Assignment>,
     /// Failed messages whose revival is being recorded; told again by `revived`.
     reviving: HashMap<MessageId, Vec<u32>>,
     revive: mpsc::UnboundedSender<MessageId>,
@@ -108,6 +110,7 @@ impl Dispatcher {
             destinations: Vec::new(),
             route_ids: HashMap::new(),
             deliveries: JoinSet::new(),
+            assignments: HashMap::new(),
             reviving: HashMap::new(),
             revive,
             revived,
@@ -135,12 +138,12 @@ impl Dispatcher {
             tokio::select! {
                 _ = accepted.recv_many(&mut arrivals, BATCH), if !accepted.is_closed() => {}
                 count = requests.recv_many(&mut asked, BATCH) => if count == 0 { return },
-                Some(ended) = self.deliveries.join_next() => self.settle(ended),
+                Some(ended) = self.deliveries.join_next_with_id() => self.settle_ended(ended),
                 Some(id) = self.revived.recv() => self.enqueue_revived(id),
                 () = sleep(wake_in) => {}
             }
-            while let Some(ended) = self.deliveries.try_join_next() {
-                self.settle(ended);
+            while let Some(ended) = self.deliveries.try_join_next_with_id() {
+                self.settle_ended(ended);
             }
             for message in arrivals.drain(..) {
                 self.enqueue_accepted(&message);
@@ -172,23 +175,31 @@ impl Dispatcher {
         let agent = Arc::clone(&self.agent);
         let destination = self.destination(assignment.route);
         let times = self.settings.times;
-        self.deliveries.spawn(async move {
-            let Assignment { id, recipients, .. } = &assignment;
-            let delivery = agent.deliver(*id, recipients, &destination, times).await;
-            (assignment, delivery)
-        });
+        let (id, recipients) = (assignment.id, assignment.recipients.clone());
+        let delivery = self
+            .deliveries
+            .spawn(async move { agent.deliver(id, &recipients, &destination, times).await });
+        self.assignments.insert(delivery.id(), assignment);
     }
 
-    /// Takes the result of a delivery. One that panicked is our bug: its message stays as it was
-    /// recorded, and is taken up again at the next start.
-    fn settle(&mut self, ended: Result<(Assignment, Delivery), tokio::task::JoinError>) {
-        let (assignment, delivery) = match ended {
-            Ok(settled) => settled,
-            Err(error) => return event::trouble("a delivery ended abnormally", error),
+    /// Takes the end of a delivery. A panic is our bug: it defers that one message.
+    fn settle_ended(&mut self, ended: Result<(task::Id, Delivery), task::JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
         };
+        let Some(assignment) = self.assignments.remove(&id) else { return };
+        let delivery = ended.map(|(_, delivery)| delivery).unwrap_or_else(|error| {
+            event::trouble("a delivery ended abnormally", error);
+            Delivery::unread(&assignment.recipients, "4.3.0 an internal error, see the log")
+        });
+        self.settle(&assignment, &delivery);
+    }
+
+    fn settle(&mut self, assignment: &Assignment, delivery: &Delivery) {
         let now_ms = clock::now_ms();
-        let decision = self.scheduler.result(&assignment, delivery.deferred(), now_ms);
-        let record = Record { assignment: &assignment, delivery: &delivery, decision, now_ms };
+        let decision = self.scheduler.result(assignment, delivery.attempt(), now_ms);
+        let record = Record { assignment, delivery, decision, now_ms };
         record.log(&self.destination(assignment.route));
         let changes = record.changes();
         if !changes.is_empty() {

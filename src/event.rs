@@ -78,6 +78,16 @@ pub fn failed(
     warn!(event = "failed", %id, recipient, %next_hop, reason, expired, report_owed);
 }
 
+/// A next hop can't be reached; its mail waits.
+pub fn outage(next_hop: impl Display, why: &str) {
+    error!(event = "outage", %next_hop, why);
+}
+
+/// A next hop can be reached again.
+pub fn outage_over(next_hop: impl Display) {
+    info!(event = "outage-over", %next_hop);
+}
+
 /// The operator did something to a message.
 pub fn operated(id: impl Display, verb: &str) {
     info!(event = "operated", %id, verb);

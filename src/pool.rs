@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 
 use crate::delivery::outcome::Outcome;
+use crate::event;
 use crate::net::clock;
 use crate::net::connection::{Connection, Times};
 use crate::route::next_hop::NextHop;
@@ -19,12 +20,17 @@ use crate::route::next_hop::NextHop;
 pub struct Pool {
     hostname: String,
     idle: DashMap<NextHop, VecDeque<(Instant, Connection)>>,
+    /// Next hops that could not be reached, and when that was last told.
+    out: DashMap<NextHop, Instant>,
 }
+
+/// How often the alarm of an outage is repeated.
+const ALARM_TIME: Duration = Duration::from_secs(60);
 
 impl Pool {
     /// An empty pool whose connections say hello as `hostname`.
     pub fn new(hostname: &str) -> Self {
-        Self { hostname: hostname.to_owned(), idle: DashMap::new() }
+        Self { hostname: hostname.to_owned(), idle: DashMap::new(), out: DashMap::new() }
     }
 
     /// The connection to `next_hop` that was used last and is still alive, if any.
@@ -38,9 +44,30 @@ impl Pool {
         None
     }
 
-    /// A new connection.
+    /// A new connection. That none can be had is an outage of the next hop, for which an alarm is
+    /// raised, and lifted when it is over.
     pub async fn open(&self, next_hop: &NextHop, times: Times) -> Result<Connection, Outcome> {
-        Connection::open(next_hop, &self.hostname, times).await
+        let opened = Connection::open(next_hop, &self.hostname, times).await;
+        match &opened {
+            Ok(_) => {
+                if self.out.remove(next_hop).is_some() {
+                    event::outage_over(next_hop);
+                }
+            }
+            Err(Outcome::Deferred(why) | Outcome::Failed(why) | Outcome::Delivered(why)) => {
+                self.alarm(next_hop, why);
+            }
+        }
+        opened
+    }
+
+    fn alarm(&self, next_hop: &NextHop, why: &str) {
+        let now = clock::instant();
+        let told = self.out.get(next_hop).map(|told| *told);
+        if told.is_none_or(|told| now.duration_since(told) >= ALARM_TIME) {
+            self.out.insert(next_hop.clone(), now);
+            event::outage(next_hop, why);
+        }
     }
 
     /// Keeps a connection if it may serve again.

@@ -5,7 +5,8 @@
 //!
 //! Promises: within a route first in, first out; at most `route_concurrency` assignments of a route
 //! and `assignments_max` in all at a time; routes with work take turns; nothing expires without a
-//! failed attempt that started after its deadline, however long a stop, a pause or a hold lasted.
+//! failed attempt that started after its deadline, however long a stop, a pause or a hold lasted;
+//! what an outage of a route deferred is tried as soon as the route works again.
 //! A job is in one place at a time: ready, waiting, assigned or held.
 
 mod backoff;
@@ -13,6 +14,7 @@ mod backoff;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::id::MessageId;
+use backoff::Failed;
 pub use backoff::{Backoff, Pace};
 
 /// A next hop, or whatever else shares a fate and a limit, by a number its owner gives out densely.
@@ -72,6 +74,30 @@ pub enum Pick {
     Idle,
 }
 
+/// What an attempt came to, as far as the scheduler cares.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Attempt {
+    /// The recipients that it did not settle.
+    pub deferred: Vec<u32>,
+    /// The route itself failed, before it was told of the message.
+    pub outage: bool,
+}
+
+/// What keeps a job from being delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waits {
+    /// The operator's release.
+    Held,
+    /// Its time, in milliseconds since the epoch.
+    Until(u64),
+    /// Its turn in its route.
+    Turn,
+    /// The end of the route's pause, or of the pause of everything.
+    Paused,
+    /// The result of an attempt under way.
+    Result,
+}
+
 /// What becomes of the recipients that an attempt deferred.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
@@ -117,6 +143,8 @@ enum Place {
 struct Entry {
     job: Job,
     place: Place,
+    /// In its route's list of what an outage deferred.
+    parked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +153,9 @@ struct Route {
     assigned: usize,
     /// In the ring of routes that may be picked from.
     in_ring: bool,
+    paused: bool,
+    /// What its outage deferred.
+    parked: Vec<JobKey>,
 }
 
 /// The scheduler. Owned by one task; every call is a small step.
@@ -175,7 +206,7 @@ impl Scheduler {
             false if job.due_ms > now_ms => Place::Waiting,
             false => Place::Ready,
         };
-        self.jobs.insert(key, Entry { job, place });
+        self.jobs.insert(key, Entry { job, place, parked: false });
         self.settle(key, place);
         key
     }
@@ -207,32 +238,35 @@ impl Scheduler {
         }
     }
 
-    /// Ends an attempt; `deferred` are the recipients that it did not settle.
-    pub fn result(&mut self, assignment: &Assignment, deferred: Vec<u32>, now_ms: u64) -> Decision {
+    /// Ends an attempt.
+    pub fn result(&mut self, assignment: &Assignment, attempt: Attempt, now_ms: u64) -> Decision {
+        if !attempt.outage {
+            self.unpark(assignment.route, now_ms);
+        }
         let Some(entry) = self.give_back(assignment) else { return Decision::Withdrawn };
-        if deferred.is_empty() {
+        if attempt.deferred.is_empty() {
             self.forget(assignment.key);
             return Decision::Done;
         }
-        let attempts = entry.job.attempts + 1;
-        let (pace, arrived_ms) = (entry.job.pace, entry.job.arrived_ms);
-        let random = &mut self.random;
-        let due = self.options.backoff.after(
-            pace,
-            attempts,
-            arrived_ms,
-            assignment.started_ms,
-            now_ms,
-            random,
-        );
-        let Some(due_ms) = due else {
+        let job = &entry.job;
+        let failed = Failed {
+            pace: job.pace,
+            attempts: job.attempts + 1,
+            arrived_ms: job.arrived_ms,
+            started_ms: assignment.started_ms,
+        };
+        let Some(due_ms) = self.options.backoff.after(&failed, now_ms, &mut self.random) else {
             self.forget(assignment.key);
             return Decision::Expired;
         };
+        let attempts = failed.attempts;
         if let Some(Entry { job, .. }) = self.jobs.get_mut(&assignment.key) {
-            (job.recipients, job.attempts, job.due_ms) = (deferred, attempts, due_ms);
+            (job.recipients, job.attempts, job.due_ms) = (attempt.deferred, attempts, due_ms);
             let place = if job.held { Place::Held } else { Place::Waiting };
             self.place(assignment.key, place);
+        }
+        if attempt.outage {
+            self.park(assignment.route, assignment.key);
         }
         Decision::Retry { attempts, due_ms }
     }
@@ -298,6 +332,34 @@ impl Scheduler {
         }
     }
 
+    /// Pauses a route, or lets it go on; attempts under way end as they would.
+    pub fn set_paused(&mut self, route: RouteId, paused: bool) {
+        self.route(route).paused = paused;
+        self.offer(route);
+    }
+
+    /// Whether a route is paused.
+    pub fn is_paused(&self, route: RouteId) -> bool {
+        self.routes.get(route.0 as usize).is_some_and(|route| route.paused)
+    }
+
+    /// The jobs of a message, and what each waits for.
+    pub fn why(&self, id: MessageId) -> Vec<(&Job, Waits)> {
+        let keys = self.of_message.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let entries = keys.iter().filter_map(|key| self.jobs.get(key));
+        entries.map(|entry| (&entry.job, self.waits(entry))).collect()
+    }
+
+    fn waits(&self, entry: &Entry) -> Waits {
+        match entry.place {
+            Place::Held => Waits::Held,
+            Place::Waiting => Waits::Until(entry.job.due_ms),
+            Place::Assigned | Place::Withdrawn => Waits::Result,
+            Place::Ready if self.options.paused || self.is_paused(entry.job.route) => Waits::Paused,
+            Place::Ready => Waits::Turn,
+        }
+    }
+
     /// Takes a job out, if no attempt of it is under way: to enqueue it on other routes.
     pub fn take(&mut self, key: JobKey) -> Option<Job> {
         let entry = self.jobs.get(&key)?;
@@ -329,7 +391,7 @@ impl Scheduler {
 
     fn pick(&mut self, id: RouteId, now_ms: u64) -> Option<Assignment> {
         self.route(id).in_ring = false;
-        if self.route(id).assigned >= self.options.route_concurrency {
+        if self.route(id).paused || self.route(id).assigned >= self.options.route_concurrency {
             return None;
         }
         // Keys of jobs that were held or withdrawn since are passed over.
@@ -399,9 +461,30 @@ impl Scheduler {
     fn offer(&mut self, id: RouteId) {
         let concurrency = self.options.route_concurrency;
         let route = self.route(id);
-        if !route.in_ring && !route.ready.is_empty() && route.assigned < concurrency {
+        let has_work = !route.ready.is_empty() && route.assigned < concurrency;
+        if has_work && !route.in_ring && !route.paused {
             route.in_ring = true;
             self.ring.push_back(id);
+        }
+    }
+
+    fn park(&mut self, route: RouteId, key: JobKey) {
+        let Some(entry) = self.jobs.get_mut(&key) else { return };
+        if !std::mem::replace(&mut entry.parked, true) {
+            self.route(route).parked.push(key);
+        }
+    }
+
+    /// The route works: what its outage deferred need not wait for its time.
+    fn unpark(&mut self, route: RouteId, now_ms: u64) {
+        for key in std::mem::take(&mut self.route(route).parked) {
+            let Some(entry) = self.jobs.get_mut(&key) else { continue };
+            entry.parked = false;
+            if entry.place == Place::Waiting {
+                self.waiting.remove(&(entry.job.due_ms, key));
+                entry.job.due_ms = now_ms;
+                self.place(key, Place::Ready);
+            }
         }
     }
 

@@ -317,7 +317,7 @@ impl Dialog {
 
     fn handle_reply(&mut self, reply: &ServerReply) {
         let Some(expect) = self.expected.pop_front() else {
-            return self.handle_break("it spoke out of turn");
+            return self.unasked(reply);
         };
         if let (Some(progress), false) = (&mut self.progress, reply.code == 421) {
             progress.heard = true;
@@ -337,6 +337,16 @@ impl Dialog {
             return self.break_with(outcome::of_reply(expect.stage(), reply));
         }
         self.pump();
+    }
+
+    /// A reply that nothing asked for: a verdict on content that it did not wait to see the end of,
+    /// a farewell, or nonsense. The connection is of no more use in any case.
+    fn unasked(&mut self, reply: &ServerReply) {
+        let sending = self.progress.as_ref().is_some_and(|progress| progress.sending_content);
+        match reply.code / 100 {
+            4 | 5 if sending => self.break_with(outcome::of_reply(Stage::Content, reply)),
+            _ => self.handle_break("it spoke out of turn"),
+        }
     }
 
     fn greeted(&mut self, reply: &ServerReply) {
@@ -455,6 +465,9 @@ impl Dialog {
     }
 
     fn break_with(&mut self, outcome: Outcome) {
+        if self.broken.is_some() {
+            return;
+        }
         // Nobody was told yet what waits to be sent.
         self.outputs.retain(|output| !matches!(output, Output::Send(_) | Output::SendContent));
         self.unheard = self.progress.as_ref().is_some_and(|progress| !progress.heard);

@@ -54,6 +54,8 @@ pub fn of_reply(stage: Stage, reply: &ServerReply) -> Outcome {
     let said = format!("said {} ({})", reply.one_line(), stage.words());
     match (reply.code / 100, stage) {
         (2, Stage::Final) => Outcome::Delivered(reply.one_line()),
+        // That host takes no mail at all (rfc5321bis 3.1); its neighbours may.
+        (5, Stage::Greeting) if reply.code == 521 => Outcome::Failed(said),
         // Mostly a block of our address or a host in trouble, which another try may outlive.
         (5, Stage::Greeting | Stage::Hello) => Outcome::Deferred(said),
         (5, _) => Outcome::Failed(said),
@@ -106,6 +108,9 @@ mod tests {
         assert!(matches!(of(Stage::Recipient, "559 x"), Outcome::Failed(_)));
         assert!(matches!(of(Stage::Final, "354 x"), Outcome::Deferred(_)));
         assert!(matches!(of(Stage::Greeting, "554 go away"), Outcome::Deferred(_)));
+        assert!(matches!(of(Stage::Greeting, "521 no mail here"), Outcome::Failed(_)));
+        assert!(matches!(of(Stage::Recipient, "556 5.1.10 no mail"), Outcome::Failed(_)));
+        assert!(matches!(of(Stage::Content, "552 5.3.4 enough"), Outcome::Failed(_)));
     }
 
     #[test]

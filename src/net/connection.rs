@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::stream::{self, Stream};
+use super::stream::{self, Address, Stream};
 use crate::delivery::dialog::{Dialog, Output, Phase, Protocol, Transaction};
 use crate::delivery::outcome::Outcome;
 use crate::route::next_hop::{NextHop, Transport};
@@ -75,21 +75,38 @@ pub struct Connection {
     stream: Stream,
     dialog: Dialog,
     times: Times,
-    /// It has carried a transaction before.
-    served: bool,
 }
 
 impl Connection {
-    /// Connects and says hello as `hostname`. The error is the outcome for every recipient.
+    /// Connects to the first address that answers, and says hello as `hostname`. The error is the
+    /// outcome for every recipient: a host that takes no mail at all (521) fails them only if no
+    /// other address of the next hop does better (rfc5321bis 5.1).
     pub async fn open(next_hop: &NextHop, hostname: &str, times: Times) -> Result<Self, Outcome> {
         let protocol = match next_hop.transport {
             Transport::Smtp => Protocol::Smtp,
             Transport::Lmtp => Protocol::Lmtp,
         };
-        let stream =
-            stream::connect(&next_hop.place, times.connect).await.map_err(Outcome::Deferred)?;
+        let addresses = stream::addresses(&next_hop.place, times.connect).await;
+        let mut worst: Option<Outcome> = None;
+        for address in addresses.map_err(Outcome::Deferred)? {
+            match Self::open_address(&address, protocol, hostname, times).await {
+                Ok(connection) => return Ok(connection),
+                Err(Outcome::Failed(_)) if matches!(worst, Some(Outcome::Deferred(_))) => {}
+                Err(outcome) => worst = Some(outcome),
+            }
+        }
+        Err(worst.unwrap_or_else(lost))
+    }
+
+    async fn open_address(
+        address: &Address,
+        protocol: Protocol,
+        hostname: &str,
+        times: Times,
+    ) -> Result<Self, Outcome> {
+        let stream = stream::connect(address, times.connect).await.map_err(Outcome::Deferred)?;
         let dialog = Dialog::new(protocol, hostname);
-        let mut connection = Self { stream, dialog, times, served: false };
+        let mut connection = Self { stream, dialog, times };
         match connection.advance(&mut NoContent).await {
             Progress::Ready => Ok(connection),
             // The dialogue is broken and answers any transaction with the reason.
@@ -104,9 +121,7 @@ impl Connection {
         content: &mut impl Source,
     ) -> Vec<Outcome> {
         self.dialog.begin(transaction);
-        let outcomes = self.finish_transaction(content).await;
-        self.served = true;
-        outcomes
+        self.finish_transaction(content).await
     }
 
     /// Asks whether the next hop takes a recipient: its reply to RCPT, or why there is none.
@@ -160,7 +175,6 @@ impl Connection {
     async fn refusal(&mut self) -> Outcome {
         self.dialog.begin(Transaction::probe(""));
         let outcomes = self.finish_transaction(&mut NoContent).await;
-        let lost = || Outcome::Deferred("the connection was lost".to_owned());
         outcomes.into_iter().next().unwrap_or_else(lost)
     }
 
@@ -211,17 +225,37 @@ impl Connection {
             }
             // The last piece waits, so that it leaves together with the final dot.
             if wire.len() > SEND_OCTETS {
-                if !self.send(&wire).await {
+                if !self.send_piece(&wire).await {
                     return;
                 }
                 wire.clear();
             }
         }
         encoder.finish(&mut wire);
-        if self.send(&wire).await {
+        if self.send_piece(&wire).await {
             self.dialog.handle_content_sent();
         }
     }
+
+    /// A piece of content. Who stops reading may have said why: that counts more than the break.
+    async fn send_piece(&mut self, wire: &[u8]) -> bool {
+        let sent = timeout(self.times.data_block, self.stream.write_all(wire)).await;
+        let why = match sent {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => format!("the connection failed: {error}"),
+            Err(_) => "it read nothing for too long".to_owned(),
+        };
+        let mut octets = [0; READ_OCTETS];
+        if let Ok(Ok(count)) = timeout(FAREWELL_TIME, self.stream.read(&mut octets)).await {
+            self.dialog.handle_input(octets.get(..count).unwrap_or_default());
+        }
+        self.dialog.handle_break(&why);
+        false
+    }
+}
+
+fn lost() -> Outcome {
+    Outcome::Deferred("the connection was lost".to_owned())
 }
 
 #[derive(Debug)]

@@ -1,9 +1,12 @@
 //! Outgoing connections to next hops, over TCP or a Unix socket.
 //!
-//! Promises to try each address of a host in order, each within the time given, and to say what
-//! failed in words for the log and the queue listing.
+//! Promises that each step is within the time given, and that what failed is said in words for the
+//! log and the queue listing.
 
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,37 +26,56 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// Connects; each address gets `limit`. The error is a sentence.
-pub async fn connect(place: &Place, limit: Duration) -> Result<Stream, String> {
-    match place {
-        Place::Unix(path) => match timeout(limit, UnixStream::connect(path)).await {
-            Ok(Ok(stream)) => Ok(Stream::Unix(stream)),
-            Ok(Err(error)) => Err(format!("can't connect to {}: {error}", path.display())),
-            Err(_) => Err(format!("can't connect to {} in time", path.display())),
-        },
-        Place::Tcp { host, port } => connect_tcp(host, *port, limit).await,
+/// One address of a next hop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
     }
 }
 
-async fn connect_tcp(host: &str, port: u16, limit: Duration) -> Result<Stream, String> {
-    let addresses = match timeout(limit, lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => addresses,
+/// The addresses of a place, in the order to try them; at least one. The error is a sentence.
+pub async fn addresses(place: &Place, limit: Duration) -> Result<Vec<Address>, String> {
+    let (host, port) = match place {
+        Place::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
+        Place::Tcp { host, port } => (host.as_str(), *port),
+    };
+    let found: Vec<Address> = match timeout(limit, lookup_host((host, port))).await {
+        Ok(Ok(addresses)) => addresses.map(Address::Tcp).collect(),
         Ok(Err(error)) => return Err(format!("can't look up {host}: {error}")),
         Err(_) => return Err(format!("can't look up {host} in time")),
     };
-    let mut failure = format!("{host} has no address");
-    for address in addresses {
-        match timeout(limit, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
+    if found.is_empty() { Err(format!("{host} has no address")) } else { Ok(found) }
+}
+
+/// Connects within `limit`. The error is a sentence.
+pub async fn connect(address: &Address, limit: Duration) -> Result<Stream, String> {
+    let connecting = async {
+        match address {
+            Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
                 // Small commands must not wait for each other's acknowledgements.
-                let _ = stream.set_nodelay(true);
-                return Ok(Stream::Tcp(stream));
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
             }
-            Ok(Err(error)) => failure = format!("can't connect to {address}: {error}"),
-            Err(_) => failure = format!("can't connect to {address} in time"),
         }
+    };
+    match timeout(limit, connecting).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(format!("can't connect to {address}: {error}")),
+        Err(_) => Err(format!("can't connect to {address} in time")),
     }
-    Err(failure)
 }
 
 impl AsyncRead for Stream {

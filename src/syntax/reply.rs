@@ -92,7 +92,7 @@ impl ReplyReader {
         if self.lines.len() >= LINES_MAX {
             return Err(NoReply("a reply has too many lines"));
         }
-        self.lines.push(String::from_utf8_lossy(text).into_owned());
+        self.lines.push(printable(text));
         Ok(last.then(|| self.finish(code)))
     }
 
@@ -105,6 +105,14 @@ impl ReplyReader {
             .filter(|status| u16::from(status.class) == code / 100);
         ServerReply { code, status, lines }
     }
+}
+
+/// What a server says is shown to operators and senders: nothing in it may move a cursor.
+fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text)
+        .chars()
+        .map(|character| if character.is_control() { '?' } else { character })
+        .collect()
 }
 
 #[cfg(test)]
@@ -136,6 +144,7 @@ mod tests {
         }
         assert!(read(&"x".repeat(5000)).is_err());
         assert!(read(&"250-x\r\n".repeat(300)).is_err());
+        assert_eq!(read("550 a\x1b[2J\rb\r\n").unwrap().unwrap().lines, ["a?[2J?b"]);
         assert_eq!(read("250 5.1.1 odd\r\n").unwrap().unwrap().status, None);
         assert_eq!(read("250 ok"), Ok(None));
     }

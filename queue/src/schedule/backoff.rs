@@ -23,31 +23,37 @@ pub struct Backoff {
     pub lifetime_ms: u64,
 }
 
+/// A job whose attempt failed.
+pub(super) struct Failed {
+    pub(super) pace: Pace,
+    /// Failed attempts, this one included.
+    pub(super) attempts: u32,
+    pub(super) arrived_ms: u64,
+    /// When the attempt started.
+    pub(super) started_ms: u64,
+}
+
 /// An eighth of each delay is left to chance.
 const JITTER_SHARE: u64 = 8;
 const FALLBACK_MS: u64 = 300_000;
 
 impl Backoff {
-    /// When the next attempt is due, after `attempts` failed ones of which the last started at
-    /// `started_ms`; `None` when the time is over.
+    /// When the next attempt is due; `None` when the time is over.
     pub(super) fn after(
         &self,
-        pace: Pace,
-        attempts: u32,
-        arrived_ms: u64,
-        started_ms: u64,
+        failed: &Failed,
         now_ms: u64,
         random: &mut fastrand::Rng,
     ) -> Option<u64> {
-        let deadline_ms = arrived_ms.saturating_add(self.lifetime_ms);
-        if started_ms >= deadline_ms {
+        let deadline_ms = failed.arrived_ms.saturating_add(self.lifetime_ms);
+        if failed.started_ms >= deadline_ms {
             return None;
         }
-        let delays = match pace {
+        let delays = match failed.pace {
             Pace::Exchanger => &self.exchanger_ms,
             Pace::NextHop => &self.next_hop_ms,
         };
-        let nth = (attempts.saturating_sub(1)) as usize;
+        let nth = (failed.attempts.saturating_sub(1)) as usize;
         let delay = delays.get(nth).or(delays.last()).copied().unwrap_or(FALLBACK_MS);
         let first = delays.first().copied().unwrap_or(FALLBACK_MS);
         let jitter = random.u64(0..=delay / JITTER_SHARE);

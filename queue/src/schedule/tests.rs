@@ -36,6 +36,10 @@ fn job(counter: u64, route: u32) -> Job {
     }
 }
 
+fn failed() -> Attempt {
+    Attempt { deferred: vec![0], outage: false }
+}
+
 fn take(scheduler: &mut Scheduler, now_ms: u64) -> Option<Assignment> {
     match scheduler.next(now_ms) {
         Pick::Assignment(assignment) => Some(assignment),
@@ -67,9 +71,13 @@ fn a_result_frees_the_place() {
     let first = take(&mut scheduler, 1_000).unwrap();
     take(&mut scheduler, 1_000).unwrap();
     assert_eq!(scheduler.next(1_000), Pick::Idle);
-    assert_eq!(scheduler.result(&first, vec![], 1_001), Decision::Done);
+    assert_eq!(scheduler.result(&first, Attempt::default(), 1_001), Decision::Done);
     assert_eq!(take(&mut scheduler, 1_001).unwrap().id, id(3));
-    assert_eq!(scheduler.result(&first, vec![], 1_002), Decision::Withdrawn, "only once");
+    assert_eq!(
+        scheduler.result(&first, Attempt::default(), 1_002),
+        Decision::Withdrawn,
+        "only once"
+    );
 }
 
 #[test]
@@ -78,7 +86,7 @@ fn deferrals_follow_the_schedule_with_jitter() {
     let mut now = 1_000;
     for expected in [5_000, 15_000, 15_000] {
         let assignment = take(&mut scheduler, now).unwrap();
-        let Decision::Retry { due_ms, .. } = scheduler.result(&assignment, vec![0], now) else {
+        let Decision::Retry { due_ms, .. } = scheduler.result(&assignment, failed(), now) else {
             panic!("not retried")
         };
         let delay = due_ms - now;
@@ -94,13 +102,13 @@ fn nothing_expires_unattempted() {
     let mut scheduler = filled([job(1, 0)]);
     let late = 1_000 + 6 * DAY;
     let assignment = take(&mut scheduler, late).expect("a long stop still allows an attempt");
-    assert_eq!(scheduler.result(&assignment, vec![0], late + 1), Decision::Expired);
+    assert_eq!(scheduler.result(&assignment, failed(), late + 1), Decision::Expired);
     assert_eq!(scheduler.next(late + 2), Pick::Idle);
 
     let mut scheduler = filled([job(2, 0)]);
     let before = 999 + 5 * DAY;
     let assignment = take(&mut scheduler, before).unwrap();
-    let decision = scheduler.result(&assignment, vec![0], before + 100);
+    let decision = scheduler.result(&assignment, failed(), before + 100);
     assert!(matches!(decision, Decision::Retry { .. }), "it started before the deadline");
 }
 
@@ -110,7 +118,7 @@ fn the_last_attempt_comes_with_the_deadline() {
     let deadline = 1_000 + 5 * DAY;
     let now = deadline - 600_000;
     let assignment = take(&mut scheduler, now).unwrap();
-    let Decision::Retry { due_ms, .. } = scheduler.result(&assignment, vec![0], now) else {
+    let Decision::Retry { due_ms, .. } = scheduler.result(&assignment, failed(), now) else {
         panic!("not retried")
     };
     assert!((deadline..deadline + 600_000).contains(&due_ms));
@@ -125,7 +133,7 @@ fn held_messages_wait_for_the_operator() {
     let assignment = take(&mut scheduler, 2_000).unwrap();
     assert_eq!(assignment.id, id(2));
     scheduler.hold(id(2));
-    scheduler.result(&assignment, vec![0], 2_000);
+    scheduler.result(&assignment, failed(), 2_000);
     assert_eq!(scheduler.next(DAY), Pick::Idle, "held while under way");
     scheduler.release_hold(id(2), DAY);
     assert_eq!(take(&mut scheduler, DAY).unwrap().id, id(2));
@@ -140,7 +148,7 @@ fn retry_and_withdraw() {
     let assignment = take(&mut scheduler, 2_000).unwrap();
     assert_eq!(assignment.id, id(1));
     scheduler.withdraw(id(1));
-    assert_eq!(scheduler.result(&assignment, vec![0], 2_001), Decision::Withdrawn);
+    assert_eq!(scheduler.result(&assignment, failed(), 2_001), Decision::Withdrawn);
     assert_eq!((scheduler.next(2_001), scheduler.assigned()), (Pick::Idle, 0));
 }
 
@@ -163,10 +171,48 @@ fn jobs_can_move_to_other_routes() {
         scheduler.enqueue(Job { route: RouteId(1), ..job }, 1_000);
     }
     assert_eq!(take(&mut scheduler, 1_000).unwrap().route, RouteId(1));
-    let decision = scheduler.result(&under_way, vec![0], 1_000);
+    let decision = scheduler.result(&under_way, failed(), 1_000);
     assert!(matches!(decision, Decision::Retry { .. }));
     assert_eq!(scheduler.take(under_way.key).unwrap().attempts, 1);
     assert!(scheduler.take(under_way.key).is_none());
+}
+
+#[test]
+fn what_an_outage_deferred_goes_when_the_route_works_again() {
+    let mut scheduler = filled((1..=4).map(|counter| job(counter, 0)).chain([job(9, 1)]));
+    let outage = || Attempt { deferred: vec![0], outage: true };
+    let mut now = 1_000;
+    for _ in 0..6 {
+        while let Some(assignment) = take(&mut scheduler, now) {
+            let decision = scheduler.result(&assignment, outage(), now);
+            assert!(matches!(decision, Decision::Retry { .. }));
+        }
+        let Pick::WakeAt(due_ms) = scheduler.next(now) else { panic!("nothing waits") };
+        now = due_ms;
+    }
+    let first = take(&mut scheduler, now).unwrap();
+    let other_route = RouteId(1 - first.route.0);
+    scheduler.result(&first, Attempt::default(), now);
+    let mut freed = 0;
+    while let Some(assignment) = take(&mut scheduler, now) {
+        assert_ne!(assignment.route, other_route, "the other route is still out");
+        scheduler.result(&assignment, Attempt::default(), now);
+        freed += 1;
+    }
+    assert_eq!(freed, if first.route.0 == 0 { 3 } else { 0 });
+}
+
+#[test]
+fn a_paused_route_waits_and_tells_so() {
+    let mut scheduler = filled([job(1, 0), job(2, 1)]);
+    scheduler.set_paused(RouteId(0), true);
+    assert_eq!(take(&mut scheduler, 1_000).unwrap().id, id(2));
+    assert_eq!(scheduler.next(1_000), Pick::Idle);
+    assert_eq!(scheduler.why(id(1))[0].1, Waits::Paused);
+    assert_eq!(scheduler.why(id(2))[0].1, Waits::Result);
+    scheduler.set_paused(RouteId(0), false);
+    assert_eq!(scheduler.why(id(1))[0].1, Waits::Turn);
+    assert_eq!(take(&mut scheduler, 1_000).unwrap().id, id(1));
 }
 
 #[test]
@@ -224,8 +270,8 @@ proptest! {
                 Event::Next => open.extend(take(&mut scheduler, now)),
                 Event::Result(fails) if !open.is_empty() => {
                     let assignment = open.swap_remove(0);
-                    let deferred = if fails { vec![0] } else { vec![] };
-                    match scheduler.result(&assignment, deferred, now) {
+                    let attempt = if fails { failed() } else { Attempt::default() };
+                    match scheduler.result(&assignment, attempt, now) {
                         Decision::Done | Decision::Expired => {
                             *ended.entry(assignment.id).or_insert(0) += 1;
                         }
@@ -257,7 +303,7 @@ proptest! {
         loop {
             match scheduler.next(now) {
                 Pick::Assignment(assignment) => {
-                    prop_assert_eq!(scheduler.result(&assignment, vec![], now), Decision::Done);
+                    prop_assert_eq!(scheduler.result(&assignment, Attempt::default(), now), Decision::Done);
                     *ended.entry(assignment.id).or_insert(0) += 1;
                 }
                 Pick::WakeAt(due_ms) => now = due_ms,
