@@ -49,6 +49,17 @@ impl Delivery {
         Self { envelope: None, outcomes, outage: false }
     }
 
+    /// With every failure turned into a deferral, for an operator who is not sure of the
+    /// configuration yet.
+    pub fn softened(mut self) -> Self {
+        for (_, outcome) in &mut self.outcomes {
+            if let Outcome::Failed(reason) = outcome {
+                *outcome = Outcome::Deferred(format!("{reason} (soft_bounce)"));
+            }
+        }
+        self
+    }
+
     /// What the scheduler is to know of it.
     pub fn attempt(&self) -> Attempt {
         let deferred = |(_, outcome): &&(u32, Outcome)| matches!(outcome, Outcome::Deferred(_));

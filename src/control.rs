@@ -5,6 +5,7 @@
 //! read is answered with an error, and costs the daemon nothing.
 
 pub mod client;
+mod filter;
 mod listing;
 
 use std::os::unix::fs::PermissionsExt;
@@ -17,14 +18,20 @@ use angarium_queue::spool::{ReadError, Spool};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::dispatch::{self, Verb};
 use crate::event;
+use crate::net::clock;
+use crate::route::Table;
+pub use filter::Filter;
+use listing::Lister;
 
 /// Longest request, in octets.
 const REQUEST_OCTETS_MAX: u64 = 1 << 20;
+/// What is written of a list at a time.
+const LIST_OCTETS: usize = 64 * 1024;
 /// How long a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
@@ -32,14 +39,18 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// All messages, a line of JSON each.
-    List,
+    /// The messages that match, a line of JSON each.
+    List(Filter),
     /// One message, as a line of JSON.
     Show(String),
     /// The octets of one message.
     Cat(String),
-    /// A verb on messages; all of them where no id is given.
-    Operate(OperatorVerb, Vec<String>),
+    /// What one message waits for, as a line of JSON.
+    Why(String),
+    /// A verb on the messages that match.
+    Operate(OperatorVerb, Filter),
+    /// Pause a destination, or let it go on.
+    Pause(String, bool),
     /// The load of each destination, a line of JSON each.
     Routes,
 }
@@ -54,6 +65,8 @@ pub enum OperatorVerb {
     Release,
     /// See `dispatch::Verb`.
     Retry,
+    /// See `dispatch::Verb`.
+    Expire,
     /// See `dispatch::Verb`.
     Remove,
 }
@@ -79,6 +92,8 @@ pub struct Services {
     pub spool: Spool,
     /// The dispatcher.
     pub dispatcher: mpsc::Sender<dispatch::Request>,
+    /// Domains and routes, as they are now.
+    pub table: watch::Receiver<Arc<Table>>,
 }
 
 /// Opens the socket, replacing one that a dead daemon left behind. The caller owns the spool that
@@ -118,24 +133,102 @@ async fn answer(stream: UnixStream, services: &Services) -> std::io::Result<()> 
     let mut line = String::new();
     let mut input = BufReader::new(input.take(REQUEST_OCTETS_MAX));
     let _ = timeout(REQUEST_TIME, input.read_line(&mut line)).await;
-    let (answer, payload) = match serde_json::from_str(&line) {
-        Ok(request) => perform(request, services).await,
-        Err(error) => (Answer::Failed(format!("not a request: {error}")), Vec::new()),
-    };
-    let mut head = serde_json::to_vec(&answer).unwrap_or_default();
-    head.push(b'\n');
-    output.write_all(&head).await?;
-    output.write_all(&payload).await?;
+    match serde_json::from_str(&line) {
+        Ok(Request::List(filter)) => list(&filter, services, &mut output).await?,
+        Ok(request) => {
+            let (answer, payload) = perform(request, services).await;
+            output.write_all(&head(&answer)).await?;
+            output.write_all(&payload).await?;
+        }
+        Err(error) => {
+            let answer = Answer::Failed(format!("not a request: {error}"));
+            output.write_all(&head(&answer)).await?;
+        }
+    }
     output.shutdown().await
+}
+
+fn head(answer: &Answer) -> Vec<u8> {
+    let mut head = serde_json::to_vec(answer).unwrap_or_default();
+    head.push(b'\n');
+    head
+}
+
+/// Writes as it reads, so that a long queue takes no memory twice.
+async fn list(
+    filter: &Filter,
+    services: &Services,
+    output: &mut (impl AsyncWriteExt + Unpin),
+) -> std::io::Result<()> {
+    output.write_all(&head(&Answer::Done)).await?;
+    let lister = services.lister();
+    let mut lines = Vec::new();
+    for stored in services.spool.scan() {
+        let message = lister.describe(&stored);
+        if filter.matches(&message, clock::now_ms()) {
+            listing::push_line(&mut lines, &message);
+        }
+        if lines.len() > LIST_OCTETS {
+            output.write_all(&lines).await?;
+            lines.clear();
+        }
+    }
+    output.write_all(&lines).await
+}
+
+impl Services {
+    fn lister(&self) -> Lister<'_> {
+        Lister { spool: &self.spool, table: Arc::clone(&self.table.borrow()) }
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> dispatch::Request,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.dispatcher.send(request(answer)).await.ok()?;
+        answered.await.ok()
+    }
 }
 
 async fn perform(request: Request, services: &Services) -> (Answer, Vec<u8>) {
     match request {
-        Request::List => (Answer::Done, listing::all(&services.spool)),
-        Request::Show(id) => with_id(&id, |id| listing::one(&services.spool, id)),
+        Request::Show(id) => with_id(&id, |id| services.lister().one(id)),
         Request::Cat(id) => with_id(&id, |id| octets(&services.spool, id)),
-        Request::Operate(verb, ids) => (operate(verb, ids, services).await, Vec::new()),
-        Request::Routes => routes(services).await,
+        Request::Why(id) => why(&id, services).await,
+        Request::Operate(verb, filter) => (operate(verb, &filter, services).await, Vec::new()),
+        Request::Pause(destination, paused) => {
+            (pause(destination, paused, services).await, Vec::new())
+        }
+        Request::List(_) | Request::Routes => routes(services).await,
+    }
+}
+
+fn stopping() -> Answer {
+    Answer::Failed("the daemon is stopping".to_owned())
+}
+
+async fn why(text: &str, services: &Services) -> (Answer, Vec<u8>) {
+    let id = text.parse::<MessageId>();
+    let stored = id.ok().and_then(|id| services.spool.get(id));
+    let Some(stored) = stored else {
+        return (Answer::NotFound(vec![text.to_owned()]), Vec::new());
+    };
+    match services.ask(|answer| dispatch::Request::Why(stored.id, answer)).await {
+        Some(waiting) => {
+            let message = services.lister().describe(&stored);
+            (Answer::Done, listing::reasons(&message, &waiting))
+        }
+        None => (stopping(), Vec::new()),
+    }
+}
+
+async fn pause(destination: String, paused: bool, services: &Services) -> Answer {
+    let name = destination.clone();
+    match services.ask(|answer| dispatch::Request::Pause(destination, paused, answer)).await {
+        Some(Ok(())) => Answer::Done,
+        Some(Err(error)) => Answer::Failed(format!("{name}: {error}")),
+        None => stopping(),
     }
 }
 
@@ -162,18 +255,16 @@ fn octets(spool: &Spool, id: MessageId) -> Result<Vec<u8>, ReadError> {
     Ok(octets)
 }
 
-async fn operate(verb: OperatorVerb, mut ids: Vec<String>, services: &Services) -> Answer {
+async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> Answer {
     let verb = match verb {
         OperatorVerb::Hold => Verb::Hold,
         OperatorVerb::Release => Verb::Release,
         OperatorVerb::Retry => Verb::Retry,
+        OperatorVerb::Expire => Verb::Expire,
         OperatorVerb::Remove => Verb::Remove,
     };
-    if ids.is_empty() {
-        ids = services.spool.scan().iter().map(|stored| stored.id.to_string()).collect();
-    }
     let (mut waiting, mut not_found) = (Vec::new(), Vec::new());
-    for text in ids {
+    for text in select(filter, services) {
         let Ok(id) = text.parse() else {
             not_found.push(text);
             continue;
@@ -181,7 +272,7 @@ async fn operate(verb: OperatorVerb, mut ids: Vec<String>, services: &Services) 
         let (answer, answered) = oneshot::channel();
         let request = dispatch::Request::Operate(id, verb, answer);
         if services.dispatcher.send(request).await.is_err() {
-            return Answer::Failed("the daemon is stopping".to_owned());
+            return stopping();
         }
         waiting.push((text, answered));
     }
@@ -191,17 +282,27 @@ async fn operate(verb: OperatorVerb, mut ids: Vec<String>, services: &Services) 
             Ok(Ok(true)) => applied += 1,
             Ok(Ok(false)) => not_found.push(text),
             Ok(Err(error)) => return Answer::Failed(format!("{text}: {error}")),
-            Err(_) => return Answer::Failed("the daemon is stopping".to_owned()),
+            Err(_) => return stopping(),
         }
     }
     if not_found.is_empty() { Answer::Applied(applied) } else { Answer::NotFound(not_found) }
 }
 
+/// The ids that a filter means: those it names, or those in the queue that match.
+fn select(filter: &Filter, services: &Services) -> Vec<String> {
+    if !filter.ids.is_empty() {
+        return filter.ids.clone();
+    }
+    let lister = services.lister();
+    let messages = services.spool.scan().into_iter().map(|stored| lister.describe(&stored));
+    let now_ms = clock::now_ms();
+    let matching = messages.filter(|message| filter.matches(message, now_ms));
+    matching.map(|message| message.queue_id).collect()
+}
+
 async fn routes(services: &Services) -> (Answer, Vec<u8>) {
-    let (answer, answered) = oneshot::channel();
-    let asked = services.dispatcher.send(dispatch::Request::Loads(answer)).await;
-    match (asked, answered.await) {
-        (Ok(()), Ok(loads)) => (Answer::Done, listing::routes(&loads)),
-        _ => (Answer::Failed("the daemon is stopping".to_owned()), Vec::new()),
+    match services.ask(dispatch::Request::Loads).await {
+        Some(loads) => (Answer::Done, listing::routes(&loads)),
+        None => (stopping(), Vec::new()),
     }
 }

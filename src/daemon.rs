@@ -24,13 +24,14 @@ use tokio::time::{Instant, interval, timeout_at};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::control;
-use crate::dispatch::{self, Dispatcher};
+use crate::dispatch::{self, Dispatcher, Pauses};
 use crate::event;
 use crate::intake::Intake;
 use crate::net::clock;
 use crate::pool::Pool;
 use crate::probe::{Cache, Prober};
 use crate::receive::Services;
+use crate::route::Table;
 use listeners::Listeners;
 pub use listeners::Sockets;
 pub use privileges::prepare;
@@ -50,6 +51,7 @@ pub struct Daemon {
     dispatching: JoinHandle<()>,
     helpers: Vec<JoinHandle<()>>,
     keep_idle: watch::Sender<Duration>,
+    table: watch::Sender<Arc<Table>>,
 }
 
 impl Daemon {
@@ -77,19 +79,34 @@ impl Daemon {
         let agent = Arc::new(Agent::new(spool.clone(), Arc::clone(&pool)));
         let table = Arc::new(table(&config));
         let dispatch = settings::dispatch(&config, &table);
-        let dispatcher = Dispatcher::new(spool.clone(), agent, dispatch, clock::now_ms());
+        let pauses = Pauses::open(&config.spool.join("paused"));
+        let dispatcher = Dispatcher::new(spool.clone(), agent, dispatch, pauses, clock::now_ms());
         let (requests, asked) = mpsc::channel(REQUESTS);
         let dispatching = tokio::spawn(dispatcher.run(arrivals, asked));
 
         let keep_idle = watch::Sender::new(config.timeout.keep_idle);
-        let operator = control::Services { spool: spool.clone(), dispatcher: requests.clone() };
+        let current = watch::Sender::new(Arc::clone(&table));
+        let operator = control::Services {
+            spool: spool.clone(),
+            dispatcher: requests.clone(),
+            table: current.subscribe(),
+        };
         let helpers = vec![
             tokio::spawn(control::serve(control, operator)),
             tokio::spawn(sweep(Arc::clone(&pool), keep_idle.subscribe())),
         ];
         let mut listeners = Listeners::new(Services { intake, prober });
         listeners.serve(sockets, &config, &table)?;
-        Ok(Self { config, spool, listeners, dispatcher: requests, dispatching, helpers, keep_idle })
+        Ok(Self {
+            config,
+            spool,
+            listeners,
+            dispatcher: requests,
+            dispatching,
+            helpers,
+            keep_idle,
+            table: current,
+        })
     }
 
     /// Takes over another configuration; what is named in the error keeps the old one running.
@@ -107,6 +124,7 @@ impl Daemon {
         }
         let table = Arc::new(table(&config));
         self.listeners.serve(sockets, &config, &table)?;
+        self.table.send_replace(Arc::clone(&table));
         self.keep_idle.send_replace(config.timeout.keep_idle);
         let settings = Box::new(settings::dispatch(&config, &table));
         let told = self.dispatcher.send(dispatch::Request::Reload(settings)).await;

@@ -190,7 +190,9 @@ impl Demo {
 
     async fn queued(&self) -> Result<Vec<Queued>, String> {
         let socket = self.folder.join("spool/control");
-        let asked = tokio::task::spawn_blocking(move || ask(&socket, &control::Request::List));
+        let asked = tokio::task::spawn_blocking(move || {
+            ask(&socket, &control::Request::List(control::Filter::default()))
+        });
         let answer = asked.await.map_err(|error| error.to_string())?;
         let (payload, _) = answer.map_err(|failure| failure.message)?;
         Ok(parse_lines(&payload))

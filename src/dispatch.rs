@@ -5,6 +5,7 @@
 //! durable before it is answered. Holds no lock; everything comes through channels.
 
 mod operate;
+mod pauses;
 mod record;
 mod routing;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_queue::id::MessageId;
-use angarium_queue::schedule::{Assignment, Decision, Options, Pick, RouteId, Scheduler};
+use angarium_queue::schedule::{Assignment, Decision, Options, Pick, RouteId, Scheduler, Waits};
 use angarium_queue::spool::{CommitError, Op, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinSet};
@@ -25,6 +26,7 @@ use crate::intake::Accepted;
 use crate::net::clock;
 use crate::net::connection::Times;
 use crate::route::{Destination, Table};
+pub use pauses::Pauses;
 use record::Record;
 
 /// Events taken in one go before the scheduler is asked again.
@@ -39,6 +41,8 @@ pub struct Settings {
     pub times: Times,
     /// Domains and routes.
     pub table: Arc<Table>,
+    /// Every permanent failure becomes a deferral.
+    pub soft_bounce: bool,
 }
 
 /// What the operator may do to one message.
@@ -50,6 +54,8 @@ pub enum Verb {
     Release,
     /// Try now; also what had failed and is only waiting for its report.
     Retry,
+    /// Given up now, with a report.
+    Expire,
     /// Out of the queue, without a report.
     Remove,
 }
@@ -63,6 +69,21 @@ pub struct RouteLoad {
     pub ready: usize,
     /// Deliveries under way.
     pub assigned: usize,
+    /// The operator has paused it.
+    pub paused: bool,
+}
+
+/// What one part of a message waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Where to.
+    pub destination: String,
+    /// Indices of the recipients.
+    pub recipients: Vec<u32>,
+    /// What it waits for.
+    pub waits: Waits,
+    /// When its time is over, in milliseconds since the epoch.
+    pub deadline_ms: u64,
 }
 
 /// A request to the dispatcher.
@@ -72,6 +93,10 @@ pub enum Request {
     Reload(Box<Settings>),
     /// Do something to a message; false if there is none.
     Operate(MessageId, Verb, oneshot::Sender<Result<bool, CommitError>>),
+    /// Tell what a message waits for.
+    Why(MessageId, oneshot::Sender<Vec<Waiting>>),
+    /// Pause a destination, or let it go on; answered when that will survive a restart.
+    Pause(String, bool, oneshot::Sender<std::io::Result<()>>),
     /// Tell the load of each destination.
     Loads(oneshot::Sender<Vec<RouteLoad>>),
     /// Start nothing more, and end when nothing is under way.
@@ -95,12 +120,19 @@ pub struct Dispatcher {
     revived: mpsc::UnboundedReceiver<MessageId>,
     /// Assignments that started before this may be on a route that has changed since.
     reloaded_ms: u64,
+    pauses: Pauses,
     stopping: bool,
 }
 
 impl Dispatcher {
     /// A dispatcher with everything that `spool` holds.
-    pub fn new(spool: Spool, agent: Arc<Agent>, settings: Settings, seed: u64) -> Self {
+    pub fn new(
+        spool: Spool,
+        agent: Arc<Agent>,
+        settings: Settings,
+        pauses: Pauses,
+        seed: u64,
+    ) -> Self {
         let (revive, revived) = mpsc::unbounded_channel();
         let mut dispatcher = Self {
             scheduler: Scheduler::new(settings.options.clone(), seed),
@@ -115,6 +147,7 @@ impl Dispatcher {
             revive,
             revived,
             reloaded_ms: 0,
+            pauses,
             stopping: false,
         };
         for stored in dispatcher.spool.scan() {
@@ -193,6 +226,7 @@ impl Dispatcher {
             event::trouble("a delivery ended abnormally", error);
             Delivery::unread(&assignment.recipients, "4.3.0 an internal error, see the log")
         });
+        let delivery = if self.settings.soft_bounce { delivery.softened() } else { delivery };
         self.settle(&assignment, &delivery);
     }
 
@@ -215,6 +249,10 @@ impl Dispatcher {
         match request {
             Request::Reload(settings) => self.reload(*settings),
             Request::Operate(id, verb, answer) => self.operate(id, verb, answer),
+            Request::Why(id, answer) => drop(answer.send(self.why(id))),
+            Request::Pause(destination, paused, answer) => {
+                drop(answer.send(self.pause(&destination, paused)));
+            }
             Request::Loads(answer) => drop(answer.send(self.loads())),
             Request::Stop => self.stopping = true,
         }
@@ -228,7 +266,8 @@ impl Dispatcher {
     fn loads(&self) -> Vec<RouteLoad> {
         let load = |(destination, &route): (&Destination, &RouteId)| {
             let (ready, assigned) = self.scheduler.load(route);
-            RouteLoad { destination: destination.to_string(), ready, assigned }
+            let paused = self.scheduler.is_paused(route);
+            RouteLoad { destination: destination.to_string(), ready, assigned, paused }
         };
         let mut loads: Vec<_> = self.route_ids.iter().map(load).collect();
         loads.sort_by(|a, b| a.destination.cmp(&b.destination));

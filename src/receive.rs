@@ -46,6 +46,8 @@ pub struct Rules {
     pub relay_from: Vec<IpNet>,
     /// Domains and routes.
     pub table: Arc<Table>,
+    /// Recipients that would be refused for good are refused for now.
+    pub soft_bounce: bool,
     /// How long answers of mailstores are good.
     pub lifetimes: Lifetimes,
     /// How long a question's steps may take.
@@ -200,6 +202,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                 prober.verify(&next_hop, &mailbox, lifetimes, times).await.map(|()| mailbox)
             }
         };
+        let soft = self.rules.soft_bounce;
+        let verdict = verdict.map_err(|refusal| if soft { refusal.softened() } else { refusal });
         if let Err(refusal) = &verdict {
             event::recipient_refused(&self.name, path, refusal);
         }

@@ -7,7 +7,7 @@
 //! recovered disks the script goes on, to crash again.
 //! A failure names its seed and step; `ANGARIUM_CRASH_SEEDS=N` runs N scripts instead of a few.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
 mod simulated;
 

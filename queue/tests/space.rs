@@ -1,6 +1,6 @@
 //! Space and failing disks: segments come and go, a full disk loses nothing, a failing one ends it.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
 mod simulated;
 

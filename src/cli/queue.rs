@@ -1,18 +1,24 @@
 //! `angarium queue …`: the running daemon's queue.
 
-use std::io::Write;
+mod tell;
+
+use std::io::{BufRead, Write};
 use std::process::ExitCode;
 
+use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use crate::config::Config;
-use crate::control::client::{self, Failure, Message};
-use crate::control::{OperatorVerb, Request};
+use crate::control::client::{self, EX_DATAERR, Failure, Message, Reasons};
+use crate::control::{Filter, OperatorVerb, Request};
+use crate::net::clock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List all messages
+    /// List messages; without a filter, all
     Ls {
+        #[command(flatten)]
+        conditions: Conditions,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
@@ -25,6 +31,22 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell what a message waits for, since when, the last reply, and what happens next
+    Why {
+        /// The queue id
+        id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Count messages by destination, by reason and by age
+    Summary {
+        #[command(flatten)]
+        conditions: Conditions,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the content of one message
     Cat {
         /// The queue id
@@ -32,6 +54,8 @@ pub(super) enum Command {
     },
     /// Remove messages without a report
     Rm(Which),
+    /// Give messages up now, with a report to the sender
+    Expire(Which),
     /// Try messages now; failed ones that wait for their report are tried again
     Retry(Which),
     /// Let messages wait until they are released
@@ -40,27 +64,107 @@ pub(super) enum Command {
     Release(Which),
 }
 
+/// Conditions, all of which must hold.
+#[derive(Debug, Default, Args)]
+pub(super) struct Conditions {
+    /// Text in the sender; `<>` for reports
+    #[arg(long, value_name = "TEXT")]
+    from: Option<String>,
+    /// Text in a recipient that waits
+    #[arg(long, value_name = "TEXT")]
+    to: Option<String>,
+    /// Text in a destination, such as `smtp://relay`
+    #[arg(long, value_name = "TEXT")]
+    route: Option<String>,
+    /// Text in the last reason
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// At least that old, such as 4h
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    older: Option<std::time::Duration>,
+    /// At least that large, such as 10MiB
+    #[arg(long, value_name = "SIZE")]
+    larger: Option<ByteSize>,
+}
+
+impl Conditions {
+    fn is_empty(&self) -> bool {
+        self.filter(Vec::new()) == Filter::default()
+    }
+
+    fn filter(&self, ids: Vec<String>) -> Filter {
+        Filter {
+            ids,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            route: self.route.clone(),
+            reason: self.reason.clone(),
+            older_s: self.older.map(|older| older.as_secs()),
+            larger: self.larger.map(|larger| larger.as_u64()),
+        }
+    }
+}
+
+/// The messages of a verb: ids, or conditions, or all.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
 pub(super) struct Which {
-    /// Queue ids
+    /// Queue ids; `-` reads them from standard input, one a line
     ids: Vec<String>,
+    #[command(flatten)]
+    conditions: Conditions,
     /// All messages
     #[arg(long)]
     all: bool,
 }
 
+impl Which {
+    fn filter(self) -> Result<Filter, Failure> {
+        let usage = |message: &str| Failure { exit: super::EX_USAGE, message: message.to_owned() };
+        let kinds = [!self.ids.is_empty(), !self.conditions.is_empty(), self.all];
+        match kinds.iter().filter(|given| **given).count() {
+            0 => return Err(usage("name ids, or conditions, or --all")),
+            1 => {}
+            _ => return Err(usage("ids, conditions and --all exclude each other")),
+        }
+        let ids = if self.ids == ["-"] { read_ids()? } else { self.ids };
+        Ok(self.conditions.filter(ids))
+    }
+}
+
+/// The first word of each line of standard input, so that a listing may be piped in.
+fn read_ids() -> Result<Vec<String>, Failure> {
+    let words = std::io::stdin()
+        .lock()
+        .lines()
+        .map(|line| line.map(|line| line.split_whitespace().next().unwrap_or_default().to_owned()));
+    let ids: Vec<String> = words.collect::<Result<_, _>>().map_err(|error| Failure {
+        exit: EX_DATAERR,
+        message: format!("standard input: {error}"),
+    })?;
+    let ids: Vec<String> = ids
+        .into_iter()
+        .map(|id| id.trim_end_matches(['*', '!']).to_owned())
+        .filter(|id| !id.is_empty())
+        .collect();
+    match ids.is_empty() {
+        true => Err(Failure { exit: EX_DATAERR, message: "no id on standard input".to_owned() }),
+        false => Ok(ids),
+    }
+}
+
 pub(super) fn run(config: &Config, command: Command) -> ExitCode {
-    let result = match command {
-        Command::Ls { json } => list(config, json),
+    finish(match command {
+        Command::Ls { conditions, json } => list(config, &conditions, json),
         Command::Show { id, json } => show(config, id, json),
+        Command::Why { id, json } => why(config, id, json),
+        Command::Summary { conditions, json } => summary(config, &conditions, json),
         Command::Cat { id } => ask(config, &Request::Cat(id)).map(|octets| print(&octets)),
-        Command::Rm(which) => operate(config, OperatorVerb::Remove, which.ids),
-        Command::Retry(which) => operate(config, OperatorVerb::Retry, which.ids),
-        Command::Hold(which) => operate(config, OperatorVerb::Hold, which.ids),
-        Command::Release(which) => operate(config, OperatorVerb::Release, which.ids),
-    };
-    finish(result)
+        Command::Rm(which) => operate(config, OperatorVerb::Remove, which),
+        Command::Expire(which) => operate(config, OperatorVerb::Expire, which),
+        Command::Retry(which) => operate(config, OperatorVerb::Retry, which),
+        Command::Hold(which) => operate(config, OperatorVerb::Hold, which),
+        Command::Release(which) => operate(config, OperatorVerb::Release, which),
+    })
 }
 
 /// The exit code of a request, after telling what went wrong.
@@ -84,8 +188,8 @@ pub(super) fn print(octets: &[u8]) {
     let _ = std::io::stdout().lock().write_all(octets);
 }
 
-fn list(config: &Config, json: bool) -> Result<(), Failure> {
-    let payload = ask(config, &Request::List)?;
+fn list(config: &Config, conditions: &Conditions, json: bool) -> Result<(), Failure> {
+    let payload = ask(config, &Request::List(conditions.filter(Vec::new())))?;
     if json {
         print(&payload);
     } else {
@@ -106,8 +210,32 @@ fn show(config: &Config, id: String, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn operate(config: &Config, verb: OperatorVerb, ids: Vec<String>) -> Result<(), Failure> {
-    let (_, count) = client::ask(&config.control_socket(), &Request::Operate(verb, ids))?;
+fn why(config: &Config, id: String, json: bool) -> Result<(), Failure> {
+    let payload = ask(config, &Request::Why(id))?;
+    if json {
+        print(&payload);
+    } else {
+        for reasons in client::parse_lines::<Reasons>(&payload) {
+            print(tell::why(&reasons, clock::now_ms()).as_bytes());
+        }
+    }
+    Ok(())
+}
+
+fn summary(config: &Config, conditions: &Conditions, json: bool) -> Result<(), Failure> {
+    let payload = ask(config, &Request::List(conditions.filter(Vec::new())))?;
+    let summary = tell::Summary::of(&client::parse_lines::<Message>(&payload), clock::now_ms());
+    if json {
+        println!("{}", serde_json::to_string(&summary).unwrap_or_default());
+    } else {
+        print(summary.text().as_bytes());
+    }
+    Ok(())
+}
+
+fn operate(config: &Config, verb: OperatorVerb, which: Which) -> Result<(), Failure> {
+    let request = Request::Operate(verb, which.filter()?);
+    let (_, count) = client::ask(&config.control_socket(), &request)?;
     let plural = if count == 1 { "" } else { "s" };
     println!("{count} message{plural}");
     Ok(())

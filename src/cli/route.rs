@@ -12,6 +12,7 @@ use crate::control::client::{self, EX_DATAERR, Failure, Route};
 use crate::daemon;
 use crate::policy::recipient::{self, Judgement};
 use crate::registry::reply::Reply;
+use crate::route::next_hop::NextHop;
 use crate::route::{Table, Way};
 use crate::syntax::path;
 
@@ -22,6 +23,16 @@ pub(super) enum Command {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
+    },
+    /// Let mail to a destination wait, over restarts too, until it is resumed
+    Pause {
+        /// The destination, as `route ls` writes it
+        destination: String,
+    },
+    /// Let mail to a paused destination go on
+    Resume {
+        /// The destination, as `route ls` writes it
+        destination: String,
     },
     /// Tell what would become of mail to an address, and which line of the configuration decides
     Explain {
@@ -36,6 +47,8 @@ pub(super) enum Command {
 pub(super) fn run(config: &Config, command: Command) -> ExitCode {
     finish(match command {
         Command::Ls { json } => list(config, json),
+        Command::Pause { destination } => pause(config, &destination, true),
+        Command::Resume { destination } => pause(config, &destination, false),
         Command::Explain { address, json } => explain(config, &address, json),
     })
 }
@@ -48,9 +61,18 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
     }
     println!("{:>8} {:>9}  destination", "ready", "under way");
     for route in client::parse_lines::<Route>(&payload) {
-        println!("{:>8} {:>9}  {}", route.ready, route.under_way, route.destination);
+        let paused = if route.paused { " (paused)" } else { "" };
+        println!("{:>8} {:>9}  {}{paused}", route.ready, route.under_way, route.destination);
     }
     Ok(())
+}
+
+fn pause(config: &Config, destination: &str, paused: bool) -> Result<(), Failure> {
+    let next_hop: NextHop = destination.parse().map_err(|error| Failure {
+        exit: EX_DATAERR,
+        message: format!("{destination}: {error}"),
+    })?;
+    ask(config, &Request::Pause(next_hop.to_string(), paused)).map(drop)
 }
 
 /// What would become of a recipient.

@@ -184,6 +184,10 @@ sections! {
         /// Accept mail, but deliver none.
         paused: bool as Flag = default "false";
 
+        /// Turn every permanent failure into a temporary one, here and at next hops: for the first
+        /// days of a configuration that nobody is sure of yet.
+        soft_bounce: bool as Flag = default "false";
+
         /// The most deliveries at a time to one route: one set of exchangers, or one next hop.
         route_concurrency: usize as Count = default "20", in "1" to "1000";
 

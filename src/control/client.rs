@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-pub use super::listing::{Message, Recipient, Route};
+pub use super::listing::{Message, Part, Reasons, Recipient, Route};
 use super::{Answer, Request};
 use crate::net::clock;
 

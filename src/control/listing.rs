@@ -1,16 +1,20 @@
 //! Queued messages and routes as lines of JSON, with the member names that `postqueue -j` taught.
 
+use std::sync::Arc;
+
 use angarium_queue::entry::{RecipientState, Stored};
 use angarium_queue::id::MessageId;
+use angarium_queue::schedule::Waits;
 use angarium_queue::spool::{ReadError, Spool};
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::RouteLoad;
+use crate::dispatch::{RouteLoad, Waiting};
 use crate::envelope::Envelope;
 use crate::net::clock;
+use crate::route::Table;
 
 /// A queued message.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Message {
     /// `active`, `deferred` or `hold`.
     pub queue_name: String,
@@ -36,6 +40,9 @@ pub struct Recipient {
     pub address: String,
     /// `pending`, `delivered` or `failed`.
     pub state: String,
+    /// Where its mail goes by the present configuration.
+    #[serde(default)]
+    pub destination: String,
     /// Failed attempts.
     #[serde(default)]
     pub attempts: u32,
@@ -59,60 +66,124 @@ pub struct Route {
     pub ready: usize,
     /// Deliveries under way.
     pub under_way: usize,
+    /// The operator has paused it.
+    #[serde(default)]
+    pub paused: bool,
 }
 
-pub(super) fn all(spool: &Spool) -> Vec<u8> {
-    let mut lines = Vec::new();
-    for stored in spool.scan() {
-        push_line(&mut lines, &describe(&stored, spool.envelope(stored.id)));
-    }
-    lines
+/// What a message waits for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reasons {
+    /// The message itself.
+    #[serde(flatten)]
+    pub message: Message,
+    /// Each part of it that is not settled.
+    pub waiting: Vec<Part>,
 }
 
-pub(super) fn one(spool: &Spool, id: MessageId) -> Result<Vec<u8>, ReadError> {
-    let stored = spool.get(id).ok_or(ReadError::Gone)?;
+/// The recipients of a message that go the same way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Where to.
+    pub destination: String,
+    /// The recipients.
+    pub recipients: Vec<String>,
+    /// `release`, `time`, `turn`, `pause` or `result`.
+    pub waits_for: String,
+    /// When it is due, in seconds since the epoch, where it waits for its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<u64>,
+    /// After the first failed attempt past this it is given up, in seconds since the epoch.
+    pub deadline: u64,
+}
+
+/// Describes messages by the present configuration.
+pub(super) struct Lister<'a> {
+    pub(super) spool: &'a Spool,
+    pub(super) table: Arc<Table>,
+}
+
+pub(super) fn reasons(message: &Message, waiting: &[Waiting]) -> Vec<u8> {
+    let part = |part: &Waiting| {
+        let address = |index: &u32| {
+            let known = message.recipients.get(*index as usize);
+            known.map_or_else(|| "?".to_owned(), |recipient| recipient.address.clone())
+        };
+        let (waits_for, due) = match part.waits {
+            Waits::Held => ("release", None),
+            Waits::Until(due_ms) => ("time", Some(due_ms / 1000)),
+            Waits::Turn => ("turn", None),
+            Waits::Paused => ("pause", None),
+            Waits::Result => ("result", None),
+        };
+        Part {
+            destination: part.destination.clone(),
+            recipients: part.recipients.iter().map(address).collect(),
+            waits_for: waits_for.to_owned(),
+            due,
+            deadline: part.deadline_ms / 1000,
+        }
+    };
     let mut line = Vec::new();
-    push_line(&mut line, &describe(&stored, spool.envelope(id)));
-    Ok(line)
+    let waiting = waiting.iter().map(part).collect();
+    push_line(&mut line, &Reasons { message: message.clone(), waiting });
+    line
 }
 
 pub(super) fn routes(loads: &[RouteLoad]) -> Vec<u8> {
     let mut lines = Vec::new();
     for load in loads {
         let destination = load.destination.clone();
-        push_line(&mut lines, &Route { destination, ready: load.ready, under_way: load.assigned });
+        let (ready, under_way, paused) = (load.ready, load.assigned, load.paused);
+        push_line(&mut lines, &Route { destination, ready, under_way, paused });
     }
     lines
 }
 
-fn push_line(lines: &mut Vec<u8>, value: &impl Serialize) {
+pub(super) fn push_line(lines: &mut Vec<u8>, value: &impl Serialize) {
     // Values of our own types always have a form in JSON.
     if serde_json::to_writer(&mut *lines, value).is_ok() {
         lines.push(b'\n');
     }
 }
 
-fn describe(stored: &Stored, envelope: Result<bytes::Bytes, ReadError>) -> Message {
-    let envelope = envelope
-        .map_err(|error| error.to_string())
-        .and_then(|envelope| Envelope::decode(&envelope));
-    let (envelope, damage) = match envelope {
-        Ok(envelope) => (Some(envelope), None),
-        Err(why) => (None, Some(why)),
-    };
-    let address = |index: usize| {
-        let known = envelope.as_ref().and_then(|envelope| envelope.recipients.get(index));
-        known.map_or_else(|| "?".to_owned(), |recipient| recipient.address.to_string())
-    };
-    let states = stored.recipients.iter().enumerate();
-    Message {
-        queue_name: queue_name(stored).to_owned(),
-        queue_id: stored.id.to_string(),
-        arrival_time: stored.arrived_ms / 1000,
-        message_size: stored.size,
-        sender: envelope.as_ref().map_or("?".into(), |envelope| envelope.reverse_path.to_string()),
-        recipients: states.map(|(index, state)| recipient(address(index), state)).collect(),
-        damage,
+impl Lister<'_> {
+    /// One message, as a line.
+    pub(super) fn one(&self, id: MessageId) -> Result<Vec<u8>, ReadError> {
+        let stored = self.spool.get(id).ok_or(ReadError::Gone)?;
+        let mut line = Vec::new();
+        push_line(&mut line, &self.describe(&stored));
+        Ok(line)
+    }
+
+    /// One message.
+    pub(super) fn describe(&self, stored: &Stored) -> Message {
+        let envelope = self.spool.envelope(stored.id).map_err(|error| error.to_string());
+        let (envelope, damage) = match envelope.and_then(|octets| Envelope::decode(&octets)) {
+            Ok(envelope) => (Some(envelope), None),
+            Err(why) => (None, Some(why)),
+        };
+        let sender = envelope.as_ref().map(|envelope| envelope.reverse_path.to_string());
+        let known = envelope.as_ref().map(|envelope| envelope.recipients.as_slice());
+        let recipients = stored.recipients.iter().enumerate().map(|(index, state)| {
+            let mailbox = known.and_then(|known| known.get(index)).map(|known| &known.address);
+            Recipient {
+                address: mailbox.map_or_else(|| "?".to_owned(), ToString::to_string),
+                destination: mailbox.map_or_else(String::new, |mailbox| {
+                    self.table.destination(mailbox).to_string()
+                }),
+                ..described(state)
+            }
+        });
+        Message {
+            queue_name: queue_name(stored).to_owned(),
+            queue_id: stored.id.to_string(),
+            arrival_time: stored.arrived_ms / 1000,
+            message_size: stored.size,
+            sender: sender.unwrap_or_else(|| "?".to_owned()),
+            recipients: recipients.collect(),
+            damage,
+        }
     }
 }
 
@@ -126,21 +197,19 @@ fn queue_name(stored: &Stored) -> &'static str {
     }
 }
 
-fn recipient(address: String, state: &RecipientState) -> Recipient {
+fn described(state: &RecipientState) -> Recipient {
     match state {
         RecipientState::Pending { attempts, due_ms, reason } => Recipient {
-            address,
             state: "pending".to_owned(),
             attempts: *attempts,
             next_attempt: due_ms / 1000,
             reason: reason.as_ref().map(ToString::to_string),
-            report_owed: false,
+            ..Recipient::default()
         },
         RecipientState::Delivered => {
-            Recipient { address, state: "delivered".to_owned(), ..Recipient::default() }
+            Recipient { state: "delivered".to_owned(), ..Recipient::default() }
         }
         RecipientState::Failed { reason, report_owed, .. } => Recipient {
-            address,
             state: "failed".to_owned(),
             reason: Some(reason.to_string()),
             report_owed: *report_owed,

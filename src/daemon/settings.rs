@@ -58,6 +58,7 @@ pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Ta
         bare_line_ends_from: listener.bare_line_ends_from.clone(),
         relay_from: config.relay.from.clone(),
         table: Arc::clone(table),
+        soft_bounce: config.queue.soft_bounce,
         lifetimes: Lifetimes {
             positive: config.probe.positive_lifetime,
             refresh: config.probe.positive_refresh,
@@ -85,6 +86,7 @@ pub(super) fn dispatch(config: &Config, table: &Arc<Table>) -> dispatch::Setting
         },
         times: times(config),
         table: Arc::clone(table),
+        soft_bounce: queue.soft_bounce,
     }
 }
 

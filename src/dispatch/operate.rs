@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use angarium_queue::entry::{Change, RecipientState, Stored};
 use angarium_queue::id::MessageId;
+use angarium_queue::schedule::{Job, Waits};
 use angarium_queue::spool::{CommitError, Op};
 use tokio::sync::oneshot;
 
-use super::{Dispatcher, Verb};
+use super::{Dispatcher, Verb, Waiting};
 use crate::event;
 use crate::net::clock;
 
@@ -33,6 +34,11 @@ impl Dispatcher {
                 self.scheduler.release_hold(id, now_ms);
                 vec![Op::Release(id)]
             }
+            Verb::Expire => {
+                event::operated(id, "expire");
+                self.scheduler.withdraw(id);
+                vec![Op::Update { id, changes: self.expired(&stored) }]
+            }
             Verb::Remove => {
                 event::operated(id, "rm");
                 self.scheduler.withdraw(id);
@@ -45,6 +51,43 @@ impl Dispatcher {
             }
         };
         self.spool.commit(ops, Box::new(move |result| drop(answer.send(result.map(|()| true)))));
+    }
+
+    /// Gives up every recipient that is still pending, with the last reason there is.
+    fn expired(&self, stored: &Stored) -> Vec<(u32, Change)> {
+        let report_owed =
+            self.envelope(stored.id).is_none_or(|envelope| !envelope.reverse_path.is_null());
+        let expire = |(index, state): (usize, &RecipientState)| {
+            let RecipientState::Pending { reason, .. } = state else { return None };
+            let reason =
+                reason.clone().unwrap_or_else(|| Arc::from("given up before it was tried"));
+            Some((
+                u32::try_from(index).ok()?,
+                Change::Failed { expired: true, reason, report_owed },
+            ))
+        };
+        stored.recipients.iter().enumerate().filter_map(expire).collect()
+    }
+
+    /// What each part of a message waits for.
+    pub(super) fn why(&self, id: MessageId) -> Vec<Waiting> {
+        let lifetime_ms = self.settings.options.backoff.lifetime_ms;
+        let waiting = |(job, waits): (&Job, Waits)| Waiting {
+            destination: self.destination(job.route).to_string(),
+            recipients: job.recipients.clone(),
+            waits,
+            deadline_ms: job.arrived_ms.saturating_add(lifetime_ms),
+        };
+        self.scheduler.why(id).into_iter().map(waiting).collect()
+    }
+
+    /// Pauses a destination, whether mail waits for it by now or not.
+    pub(super) fn pause(&mut self, destination: &str, paused: bool) -> std::io::Result<()> {
+        let known = self.route_ids.iter().find(|(known, _)| known.to_string() == destination);
+        if let Some((_, &route)) = known {
+            self.scheduler.set_paused(route, paused);
+        }
+        self.pauses.set(destination, paused)
     }
 
     /// Brings back what failed and is waiting for its report.

@@ -120,12 +120,13 @@ impl Dispatcher {
         let next = RouteId(u32::try_from(self.destinations.len()).unwrap_or(u32::MAX));
         let id = *self.route_ids.entry(destination.clone()).or_insert(next);
         if id == next {
+            self.scheduler.set_paused(id, self.pauses.contains(&destination.to_string()));
             self.destinations.push(destination);
         }
         id
     }
 
-    fn envelope(&self, id: MessageId) -> Option<Envelope> {
+    pub(super) fn envelope(&self, id: MessageId) -> Option<Envelope> {
         let stored = self.spool.envelope(id).map_err(|error| error.to_string());
         match stored.and_then(|stored| Envelope::decode(&stored)) {
             Ok(envelope) => Some(envelope),

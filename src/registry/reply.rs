@@ -34,6 +34,18 @@ impl Reply {
         Self { code: self.code, status: self.status, text: text.into() }
     }
 
+    /// A refusal for good as one for now: 450, with the same subject and detail.
+    pub fn softened(&self) -> Self {
+        match self.status {
+            Some(status) if self.is_permanent() => Self {
+                code: 450,
+                status: Some(EnhancedStatus { class: 4, ..status }),
+                text: self.text.clone(),
+            },
+            _ => self.clone(),
+        }
+    }
+
     /// The text, lines separated by `\n`.
     pub fn text(&self) -> &str {
         &self.text
@@ -212,6 +224,12 @@ mod tests {
         let reply = HELP.with_text("one\ntwo");
         assert_eq!(encoded(&reply), "214-2.0.0 one\r\n214 2.0.0 two\r\n");
         assert_eq!(encoded(&START_CONTENT.with_text("go")), "354 go\r\n");
+    }
+
+    #[test]
+    fn softens_only_what_is_permanent() {
+        assert_eq!(encoded(&NO_SUCH_RECIPIENT.softened()), "450 4.1.1 no such mailbox\r\n");
+        assert_eq!(NO_ROOM.softened(), NO_ROOM);
     }
 
     #[test]

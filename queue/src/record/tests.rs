@@ -1,3 +1,5 @@
+//! Records come back as they were written, and no octets make the decoder panic.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 

@@ -1,8 +1,8 @@
 //! What several tests need: a small spool, messages, and waiting for an answer.
 
 // Each test takes what it needs; and a test may fail where it stands.
-#![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test target uses its share")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
 use std::sync::{Arc, mpsc};
 

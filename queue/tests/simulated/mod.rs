@@ -5,8 +5,8 @@
 //! drops its pages as Linux does: they read well until the crash, and a later sync saves none.
 
 // Each test takes what it needs; and a test may fail where it stands.
-#![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test target uses its share")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
 pub mod help;
 
