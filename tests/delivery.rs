@@ -7,10 +7,18 @@
 //! `= deferred TEXT`, `= failed TEXT` are the outcomes expected, in order; TEXT must be in the reason.
 //! `C: closed` expects that the client gives the connection up. Each script is played with replies
 //! whole and an octet at a time.
+//!
+//! Then each script is played over TCP against the running daemon, which must leave each recipient
+//! delivered exactly once, still queued, or failed.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected shall stop")]
 
-use std::path::Path;
+mod support;
+
+#[path = "delivery/live.rs"]
+mod live;
+
+use std::path::{Path, PathBuf};
 
 use angarium::delivery::dialog::{Dialog, Output, Protocol, Transaction};
 use angarium::delivery::outcome::Outcome;
@@ -104,14 +112,19 @@ impl Player {
     }
 }
 
+fn scripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/delivery");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|name| name == "smtp")).collect();
+    paths.sort();
+    assert!(paths.len() >= 150, "the scripts are gone");
+    paths
+}
+
 #[test]
 fn deliveries() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/delivery");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 15, "the scripts are gone");
-    for path in paths {
+    for path in scripts() {
         let script = std::fs::read_to_string(&path).unwrap();
         for by_octet in [false, true] {
             eprintln!("{} by octet: {by_octet}", path.display());
@@ -123,4 +136,15 @@ fn deliveries() {
             assert_eq!(player.outcomes, [], "more outcomes than the script");
         }
     }
+}
+
+#[test]
+fn deliveries_of_the_daemon() {
+    let scripts: Vec<_> = scripts().into_iter().filter(|path| live::can_play(path)).collect();
+    assert!(scripts.len() >= 140, "only {} scripts can be played", scripts.len());
+    std::thread::scope(|scope| {
+        for share in scripts.chunks(scripts.len().div_ceil(6)) {
+            scope.spawn(|| share.iter().for_each(|path| live::play(path)));
+        }
+    });
 }
