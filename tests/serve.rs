@@ -382,6 +382,30 @@ fn a_cut_after_the_final_dot_is_tried_again() {
 }
 
 #[test]
+fn a_message_that_kills_its_next_hop_does_not_shut_the_route() {
+    let store = Store::tcp(Behaviour::default());
+    store.set(|behaviour| behaviour.poison = Some("poison".into()));
+    let tables = format!("{}[queue]\nretry_next_hop = [\"1s\"]\n", domain(&store, "any"));
+    let daemon = Daemon::start(&tables);
+    let poison = send(&daemon, b"Subject: poison\r\n\r\npoison\r\n");
+    let mut sent = 0;
+    let attempts = || daemon.log().matches("\"deferred\"").count();
+    while attempts() < 5 {
+        send(&daemon, NOTE);
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let alone = || {
+        let rows = daemon.rows();
+        rows.len() == 1 && rows[0]["queue_id"] == poison.as_str()
+    };
+    assert!(wait_until(ARRIVAL, alone), "{:?}", daemon.rows());
+    let distinct = store.deliveries().iter().filter(|one| one.content.ends_with(NOTE)).count();
+    assert!(distinct >= sent, "{distinct} of {sent} arrived");
+    assert!(!daemon.log().contains("\"outage\""), "the route was never out");
+}
+
+#[test]
 fn known_recipients_are_remembered_over_a_restart() {
     let mut store = Store::tcp(Behaviour::knowing(&["u@ours.example"]));
     let mut daemon = Daemon::start(&domain(&store, "probe"));

@@ -63,6 +63,8 @@ pub struct Behaviour {
     pub content_replies: HashMap<String, String>,
     /// Waits so long before each reply to content.
     pub delay: Duration,
+    /// Cuts every connection when content holds this text, as a process that dies of it would.
+    pub poison: Option<String>,
     /// Cuts the connection there.
     pub drop_at: Option<Stage>,
 }
@@ -279,8 +281,12 @@ impl Connection {
         }
         self.say("354 go on")?;
         let content = self.content()?;
-        let behaviour = self.behaviour();
+        let mut behaviour = self.behaviour();
         std::thread::sleep(behaviour.delay);
+        if behaviour.poison.take().is_some_and(|poison| holds(&content, poison.as_bytes())) {
+            lock(&self.shared.open).iter().for_each(Socket::cut);
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         self.stage(Stage::BeforeRecord)?;
         let replies = self.record(&behaviour, content);
         self.stage(Stage::AfterRecord)?;
@@ -344,6 +350,10 @@ impl Connection {
 }
 
 /// The address between the brackets of a MAIL or RCPT.
+fn holds(content: &[u8], part: &[u8]) -> bool {
+    content.windows(part.len()).any(|window| window == part)
+}
+
 fn path(line: &str) -> String {
     let begin = line.find('<').map_or(line.len(), |at| at + 1);
     let end = line.rfind('>').unwrap_or(line.len()).max(begin);
