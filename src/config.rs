@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use declare::{
-    Config, Control, Domain, Format, Level, Listener, Log, Probe, Queue, Relay, Role, Route,
-    SECTIONS, Timeout,
+    Config, Control, Domain, Format, Level, Listener, Log, Metrics, Probe, Queue, Relay, Role,
+    Route, SECTIONS, Timeout,
 };
 pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};

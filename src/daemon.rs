@@ -7,6 +7,8 @@
 //! closed last.
 
 mod listeners;
+mod metrics;
+mod observer;
 mod privileges;
 mod settings;
 
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_queue::disk::RealDisk;
-use angarium_queue::spool::{Options, Recovery, Spool};
+use angarium_queue::spool::{Observer, Options, Recovery, Spool};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -34,6 +36,8 @@ use crate::receive::Services;
 use crate::route::Table;
 use listeners::Listeners;
 pub use listeners::Sockets;
+use metrics::Metrics;
+use observer::Groups;
 pub use privileges::prepare;
 pub use settings::table;
 
@@ -52,6 +56,7 @@ pub struct Daemon {
     helpers: Vec<JoinHandle<()>>,
     keep_idle: watch::Sender<Duration>,
     table: watch::Sender<Arc<Table>>,
+    metrics: Metrics,
 }
 
 impl Daemon {
@@ -59,7 +64,7 @@ impl Daemon {
     /// sentence for the operator.
     pub async fn start(
         config: Config,
-        sockets: Sockets,
+        mut sockets: Sockets,
         failed: mpsc::UnboundedSender<String>,
     ) -> Result<Self, String> {
         let (spool, recovery) = open_spool(&config, failed)?;
@@ -95,6 +100,8 @@ impl Daemon {
             tokio::spawn(control::serve(control, operator)),
             tokio::spawn(sweep(Arc::clone(&pool), keep_idle.subscribe())),
         ];
+        let mut metrics = Metrics::new(spool.clone(), requests.clone());
+        metrics.serve(config.metrics.bind, sockets.metrics.take())?;
         let mut listeners = Listeners::new(Services { intake, prober });
         listeners.serve(sockets, &config, &table)?;
         Ok(Self {
@@ -106,12 +113,14 @@ impl Daemon {
             helpers,
             keep_idle,
             table: current,
+            metrics,
         })
     }
 
     /// Takes over another configuration; what is named in the error keeps the old one running.
     pub async fn reload(&mut self, config: Config) -> Result<(), String> {
         let sockets = self.listeners.open_new(&config)?;
+        let metrics_socket = self.metrics.open_new(config.metrics.bind)?;
         for (name, same) in [
             ("hostname", config.hostname == self.config.hostname),
             ("spool", config.spool == self.config.spool),
@@ -125,6 +134,7 @@ impl Daemon {
         let table = Arc::new(table(&config));
         self.listeners.serve(sockets, &config, &table)?;
         self.table.send_replace(Arc::clone(&table));
+        self.metrics.serve(config.metrics.bind, metrics_socket)?;
         self.keep_idle.send_replace(config.timeout.keep_idle);
         let settings = Box::new(settings::dispatch(&config, &table));
         let told = self.dispatcher.send(dispatch::Request::Reload(settings)).await;
@@ -134,7 +144,7 @@ impl Daemon {
     }
 
     /// Stops within the grace time; what is not delivered by then stays in the queue.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let deadline = Instant::now() + self.config.stop_grace;
         event::stopping("no new sessions");
         self.listeners.stop(deadline).await;
@@ -145,6 +155,7 @@ impl Daemon {
             dispatching.abort();
             let _ = dispatching.await;
         }
+        self.metrics.stop();
         for helper in self.helpers {
             helper.abort();
         }
@@ -164,7 +175,9 @@ fn open_spool(
 ) -> Result<(Spool, Recovery), String> {
     let at = |error: &dyn std::fmt::Display| format!("spool {}: {error}", config.spool.display());
     let disk = RealDisk::open(&config.spool).map_err(|error| at(&error))?;
-    let options = Options { min_free: config.queue.min_free, ..Options::default() };
+    let min_free = config.queue.min_free;
+    let observer = Some(Arc::new(Groups::new()) as Arc<dyn Observer>);
+    let options = Options { min_free, observer, ..Options::default() };
     let on_failure = Box::new(move |why: &str| {
         event::spool_failed(why);
         let _ = failed.send(why.to_owned());

@@ -4,6 +4,7 @@
 //! what an attempt settled is recorded before it is forgotten, and what the operator does is
 //! durable before it is answered. Holds no lock; everything comes through channels.
 
+mod measure;
 mod operate;
 mod pauses;
 mod record;
@@ -86,6 +87,17 @@ pub struct Waiting {
     pub deadline_ms: u64,
 }
 
+/// The load of the destinations with the most to do.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Busiest {
+    /// Each by itself, those with the most first; none that has nothing to do.
+    pub first: Vec<RouteLoad>,
+    /// Jobs of all the others that could be delivered now.
+    pub other_ready: usize,
+    /// Their deliveries under way.
+    pub other_assigned: usize,
+}
+
 /// A request to the dispatcher.
 #[derive(Debug)]
 pub enum Request {
@@ -99,6 +111,8 @@ pub enum Request {
     Pause(String, bool, oneshot::Sender<std::io::Result<()>>),
     /// Tell the load of each destination.
     Loads(oneshot::Sender<Vec<RouteLoad>>),
+    /// Tell the load of so many destinations, those with the most to do, and of the others together.
+    Busiest(usize, oneshot::Sender<Busiest>),
     /// Start nothing more, and end when nothing is under way.
     Stop,
 }
@@ -208,6 +222,7 @@ impl Dispatcher {
         let agent = Arc::clone(&self.agent);
         let destination = self.destination(assignment.route);
         let times = self.settings.times;
+        measure::started(&assignment);
         let (id, recipients) = (assignment.id, assignment.recipients.clone());
         let delivery = self
             .deliveries
@@ -235,6 +250,7 @@ impl Dispatcher {
         let decision = self.scheduler.result(assignment, delivery.attempt(), now_ms);
         let record = Record { assignment, delivery, decision, now_ms };
         record.log(&self.destination(assignment.route));
+        measure::settled(&record, &self.destination(assignment.route));
         let changes = record.changes();
         if !changes.is_empty() {
             self.spool.record(vec![Op::Update { id: assignment.id, changes }]);
@@ -254,6 +270,7 @@ impl Dispatcher {
                 drop(answer.send(self.pause(&destination, paused)));
             }
             Request::Loads(answer) => drop(answer.send(self.loads())),
+            Request::Busiest(count, answer) => drop(answer.send(self.busiest(count))),
             Request::Stop => self.stopping = true,
         }
     }

@@ -3,10 +3,13 @@
 //! Promises stable names and fields, which programs may rely on, and that every line about a message
 //! carries its queue id and every line of a session the session's id. What a peer said is quoted as
 //! a field; control characters in it are escaped by the subscriber, so a peer can't forge a line.
+//! What is counted one to one with an event is counted here.
 
 use std::fmt::Display;
 
 use tracing::{debug, error, info, warn};
+
+use crate::metric::{self, Admission, Reload};
 
 /// A listener accepts connections.
 pub fn listening(bind: impl Display, role: &str) {
@@ -15,6 +18,7 @@ pub fn listening(bind: impl Display, role: &str) {
 
 /// A client connected.
 pub fn session_opened(session: &str, client: impl Display) {
+    metric::SMTPD_CONNECTIONS.add(Admission::Served, 1);
     info!(event = "session-opened", session, %client);
 }
 
@@ -25,6 +29,7 @@ pub fn session_closed(session: &str, messages: u64, why: &str) {
 
 /// A connection was refused before its session began.
 pub fn session_refused(client: impl Display, why: &str) {
+    metric::SMTPD_CONNECTIONS.add(Admission::Refused, 1);
     warn!(event = "session-refused", %client, why);
 }
 
@@ -41,6 +46,8 @@ pub fn accepted(
     recipients: usize,
     octets: u64,
 ) {
+    metric::RECEIVED_MESSAGES.add((), 1);
+    metric::RECEIVED_OCTETS.add((), octets);
     info!(event = "accepted", %id, session, %sender, recipients, octets);
 }
 
@@ -115,11 +122,13 @@ pub fn spool_failed(why: &str) {
 
 /// The configuration was read again.
 pub fn reloaded(file: &str) {
+    metric::CONFIG_RELOADS.add(Reload::Taken, 1);
     info!(event = "reloaded", file);
 }
 
 /// A configuration was refused; the old one stays.
 pub fn reload_refused(why: impl Display) {
+    metric::CONFIG_RELOADS.add(Reload::Refused, 1);
     error!(event = "reload-refused", %why);
 }
 

@@ -23,7 +23,7 @@
 //! | floor | rooms, left to right |
 //! |---|---|
 //! | Q | the crate `angarium-queue`: spool and scheduler; knows no SMTP, no socket, no tokio |
-//! | 0 | [`registry`] what IANA and the RFCs have named; [`event`] the lines of the log |
+//! | 0 | [`registry`] what IANA and the RFCs have named; [`metric`] the figures; [`event`] the lines of the log |
 //! | 1 | [`syntax`] octets to values and back; [`envelope`] what travels beside content |
 //! | 2 | [`session`] receiving, without I/O |
 //! | 3 | [`policy`] verdicts; [`route`] recipient to destination |
@@ -49,6 +49,7 @@ pub mod dispatch;
 pub mod envelope;
 pub mod event;
 pub mod intake;
+pub mod metric;
 pub mod net;
 pub mod policy;
 pub mod pool;

@@ -4,4 +4,5 @@
 
 pub mod clock;
 pub mod connection;
+pub mod http;
 pub mod stream;

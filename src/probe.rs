@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::delivery::outcome::Outcome;
 use crate::event;
+use crate::metric;
 use crate::net::clock;
 use crate::net::connection::Times;
 use crate::pool::Pool;
@@ -41,6 +42,17 @@ enum Answer {
     /// The mailbox is there and takes no mail.
     Refused(String),
     None(String),
+}
+
+impl Answer {
+    fn counted(&self) -> metric::Answer {
+        match self {
+            Self::Exists => metric::Answer::Exists,
+            Self::NoSuchMailbox => metric::Answer::Unknown,
+            Self::Refused(_) => metric::Answer::Refused,
+            Self::None(_) => metric::Answer::None,
+        }
+    }
 }
 
 impl Prober {
@@ -90,6 +102,7 @@ impl Prober {
             Ok(answer) => answer,
             Err(_) => Answer::None("no answer in time".to_owned()),
         };
+        metric::PROBES.add(answer.counted(), 1);
         let now_ms = clock::now_ms();
         match &answer {
             Answer::Exists => self.cache.remember(address, Known::Exists, now_ms),

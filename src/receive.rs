@@ -19,6 +19,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::event;
 use crate::intake::{Incoming, Intake};
+use crate::metric;
 use crate::net::clock;
 use crate::net::connection::Times;
 use crate::policy::client;
@@ -220,12 +221,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     }
 
     async fn commit(&mut self) -> Result<(), Ending> {
+        let began = clock::instant();
         self.flush().await?;
         let result = match self.incoming.take() {
             Some(Ok(incoming)) => incoming.commit().await.map(|id| id.to_string()),
             Some(Err(refusal)) => Err(refusal),
             None => Err(reply::LOCAL_ERROR),
         };
+        metric::SMTPD_ACCEPT.observe_time((), clock::instant().duration_since(began));
         self.messages += u64::from(result.is_ok());
         self.session.handle_commit(result.as_deref().map_err(Reply::clone), clock::instant());
         Ok(())

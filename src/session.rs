@@ -26,6 +26,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::envelope::{Envelope, Recipient};
+use crate::metric::Stage;
 use crate::registry::reply::{self, Reply};
 use crate::syntax::command::{self, Command};
 use crate::syntax::content::BareLineEnds;
@@ -109,6 +110,8 @@ pub struct Session {
     lines: LineReader,
     outputs: VecDeque<Output>,
     errors: usize,
+    /// What is being answered, for the figures.
+    stage: Stage,
     deadline: Instant,
     stopping: bool,
 }
@@ -124,9 +127,11 @@ impl Session {
             lines: LineReader::default(),
             outputs: VecDeque::new(),
             errors: 0,
+            stage: Stage::Connection,
             stopping: false,
         };
-        session.turn().reply(&reply::GREETING.with_text(greeting));
+        let greeting = octets(&reply::GREETING.with_text(greeting));
+        session.outputs.push_back(Output::Send(greeting));
         session
     }
 
@@ -163,6 +168,7 @@ impl Session {
     /// Answers `Commit` with the queue id, or a refusal.
     pub fn handle_commit(&mut self, result: Result<&str, Reply>, now: Instant) {
         if let State::Committing(hello) = self.take_state(now) {
+            self.stage = Stage::Content;
             match result {
                 Ok(id) => self.turn().reply(&reply::QUEUED.with_text(format!("queued as {id}"))),
                 Err(refusal) => self.turn().reply(&refusal),
@@ -240,6 +246,7 @@ impl Session {
             Line::BareLineFeed => Err(reply::BARE_LINE_FEED),
             Line::Whole(octets) => command::parse(octets),
         };
+        self.stage = command.as_ref().map_or(Stage::Unknown, stage);
         match command {
             Ok(command) => {
                 let state = std::mem::replace(&mut self.state, State::Closed);
@@ -254,6 +261,7 @@ impl Session {
     }
 
     fn close_with(&mut self, farewell: &Reply) {
+        self.stage = Stage::Connection;
         self.turn().reply(farewell);
         self.outputs.push_back(Output::Close);
         self.state = State::Closed;
@@ -265,7 +273,12 @@ impl Session {
     }
 
     fn turn(&mut self) -> Turn<'_> {
-        Turn { settings: &self.settings, outputs: &mut self.outputs, errors: &mut self.errors }
+        Turn {
+            settings: &self.settings,
+            outputs: &mut self.outputs,
+            errors: &mut self.errors,
+            stage: self.stage,
+        }
     }
 }
 
@@ -309,6 +322,17 @@ impl State {
             | Self::Judging(transaction, _) => Some(transaction.into_hello()),
             Self::Greeted | Self::Content(_) | Self::Closed => None,
         }
+    }
+}
+
+/// What a command asks for, as the figures tell it.
+fn stage(command: &Command) -> Stage {
+    match command {
+        Command::Helo(_) | Command::Ehlo(_) => Stage::Hello,
+        Command::Mail { .. } => Stage::Mail,
+        Command::Rcpt(_) => Stage::Recipient,
+        Command::Data => Stage::Data,
+        _ => Stage::Other,
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, from the ground; on a floor a room may import those to its left.
 const FLOORS: &[&[&str]] = &[
-    &["registry", "event"],
+    &["registry", "metric", "event"],
     &["syntax", "envelope"],
     &["session"],
     &["route", "policy"],

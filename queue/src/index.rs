@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crate::census::Census;
 use crate::entry::{Change, Stored};
 use crate::id::MessageId;
 use crate::record::{Place, Record};
@@ -34,6 +35,7 @@ pub(crate) struct Index {
     segments: BTreeMap<u32, Segment>,
     used: u64,
     live: u64,
+    census: Census,
     /// Messages that have ended and whose content file may go.
     content_freed: Vec<MessageId>,
     /// During recovery: what has ended, so that a second copy does not bring it back.
@@ -52,6 +54,10 @@ impl Index {
 
     pub(crate) fn get(&self, id: MessageId) -> Option<&Entry> {
         self.entries.get(&id)
+    }
+
+    pub(crate) fn census(&self) -> &Census {
+        &self.census
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -135,22 +141,26 @@ impl Index {
         let Some(entry) = self.entries.get_mut(&id) else {
             return self.insert(stored, place);
         };
+        self.census.leave(&entry.stored);
         entry.stored.held = stored.held;
         for (known, moved) in entry.stored.recipients.iter_mut().zip(stored.recipients) {
             if !known.is_ended() {
                 *known = moved;
             }
         }
+        self.census.enter(&entry.stored);
         self.relocate(id, place);
     }
 
     fn update(&mut self, id: MessageId, changes: &[(u32, Change)]) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        self.census.leave(&entry.stored);
         for (recipient, change) in changes {
             if let Some(state) = entry.stored.recipients.get_mut(*recipient as usize) {
                 state.apply(change);
             }
         }
+        self.census.enter(&entry.stored);
         if entry.stored.is_ended() {
             self.end(id);
         }
@@ -158,7 +168,9 @@ impl Index {
 
     fn set_held(&mut self, id: MessageId, held: bool) {
         if let Some(entry) = self.entries.get_mut(&id) {
+            self.census.leave(&entry.stored);
             entry.stored.held = held;
+            self.census.enter(&entry.stored);
         }
     }
 
@@ -168,6 +180,7 @@ impl Index {
         }
         if let Some(entry) = self.entries.remove(&id) {
             self.leave(id, &entry.place);
+            self.census.leave(&entry.stored);
             if entry.place.staged {
                 self.content_freed.push(id);
             }
@@ -180,6 +193,7 @@ impl Index {
 
     fn insert(&mut self, stored: Stored, place: Place) {
         self.enter(stored.id, &place);
+        self.census.enter(&stored);
         self.entries.insert(stored.id, Entry { stored, place });
     }
 
@@ -263,6 +277,38 @@ mod tests {
         assert_eq!(entry.place.segment, 3);
         assert_eq!(index.segment(1).ids.len() + index.segment(2).ids.len(), 0);
         assert_eq!((index.segment(3).live, index.live), (10, 10));
+    }
+
+    #[test]
+    fn the_census_follows_every_change() {
+        let mut index = Index::default();
+        let counts = |index: &Index| index.census().counts().map(|(_, count)| count.messages);
+        for number in [1, 2] {
+            let fresh = [RecipientState::fresh(), RecipientState::fresh()];
+            index.apply(Record::Append(stored(number, &fresh), at(1)));
+        }
+        assert_eq!(counts(&index), [2, 0, 0, 0]);
+        let id = MessageId::from_u64(1);
+        let deferred = Change::Deferred { attempts: 1, due_ms: 5, reason: "450".into() };
+        index.apply(Record::Update(id, vec![(0, deferred.clone())]));
+        assert_eq!(counts(&index), [2, 0, 0, 0], "the other recipient was not tried yet");
+        index.apply(Record::Update(id, vec![(1, deferred.clone())]));
+        assert_eq!(counts(&index), [1, 1, 0, 0]);
+        index.apply(Record::Hold(id));
+        assert_eq!(counts(&index), [1, 0, 1, 0]);
+        index.apply(Record::Release(id));
+        let failed = Change::Failed { expired: true, reason: "450".into(), report_owed: true };
+        index.apply(Record::Update(id, vec![(0, failed.clone()), (1, failed)]));
+        assert_eq!(counts(&index), [1, 0, 0, 1]);
+        let mut moved = stored(1, &[RecipientState::fresh(), RecipientState::Delivered]);
+        moved.recipients[0].apply(&deferred);
+        index.apply(Record::Moved(moved, at(2)));
+        assert_eq!(counts(&index), [1, 1, 0, 0]);
+        let oldest = index.census().counts()[1].1.oldest_arrived_ms;
+        assert_eq!(oldest, Some(0));
+        index.apply(Record::Update(id, vec![(0, Change::Delivered)]));
+        index.apply(Record::Remove(MessageId::from_u64(2)));
+        assert_eq!(counts(&index), [0; 4]);
     }
 
     #[test]

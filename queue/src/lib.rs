@@ -52,6 +52,7 @@ pub mod id;
 pub mod schedule;
 pub mod spool;
 
+mod census;
 mod content;
 mod frame;
 mod group;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::frame::LABEL_SPACE;
 
@@ -27,6 +28,26 @@ pub struct Options {
     pub completion_batch: usize,
     /// Room that shall stay free on the file system beside the next two segments.
     pub min_free: u64,
+    /// Who is told of each group, if anybody.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// Somebody who measures. Called on the writer thread, which goes on only when the call returns;
+/// it may ask a clock, as the queue has none.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// A group is about to be written and synced.
+    fn writing(&self);
+    /// It is durable.
+    fn synced(&self, group: Synced);
+}
+
+/// What one sync covered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Synced {
+    /// Batches, whose owners are answered now.
+    pub batches: usize,
+    /// Octets written to the log.
+    pub octets: usize,
 }
 
 impl Default for Options {
@@ -40,6 +61,7 @@ impl Default for Options {
             completion_delay_ms: 2,
             completion_batch: 64,
             min_free: 64 << 20,
+            observer: None,
         }
     }
 }

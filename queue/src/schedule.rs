@@ -61,6 +61,8 @@ pub struct Assignment {
     pub attempts: u32,
     /// When it was picked.
     pub started_ms: u64,
+    /// How long it could have been picked before: since it was due, or had come.
+    pub waited_ms: u64,
 }
 
 /// What to do next.
@@ -409,6 +411,7 @@ impl Scheduler {
                 recipients: job.recipients.clone(),
                 attempts: job.attempts,
                 started_ms: now_ms,
+                waited_ms: now_ms.saturating_sub(job.due_ms.max(job.arrived_ms)),
             };
             self.assigned += 1;
             self.route(id).assigned += 1;

@@ -53,6 +53,11 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// Why nothing more is taken, if that is so.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.failed.clone().or_else(|| self.closing.then(|| "it was shut down".into()))
+    }
+
     pub(crate) fn take_all(&mut self) -> VecDeque<Batch> {
         self.awaited = 0;
         std::mem::take(&mut self.batches)

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 
+pub use crate::census::{Count, Standing};
 pub use crate::content::{Staged, Staging};
 use crate::disk::{Disk, is_full};
 use crate::entry::Stored;
@@ -19,7 +20,7 @@ use crate::housekeeping::Housekeeping;
 use crate::id::MessageId;
 use crate::log::Log;
 pub use crate::op::{CommitError, NewBody, NewMessage, Op};
-pub use crate::open::{Damage, OpenError, Options, Recovery};
+pub use crate::open::{Damage, Observer, OpenError, Options, Recovery, Synced};
 use crate::read;
 pub use crate::read::{Body, Loaded, ReadError};
 use crate::recovery::recover;
@@ -140,11 +141,7 @@ impl Spool {
 
     fn enqueue(&self, batch: Batch) {
         let mut queue = lock(&self.shared().queue);
-        let refused = match &queue.failed {
-            Some(why) => Some(why.clone()),
-            None => queue.closing.then(|| "it was shut down".into()),
-        };
-        if let Some(why) = refused {
+        if let Some(why) = queue.refusal() {
             drop(queue);
             return batch.answer(Err(CommitError::Unavailable(why)));
         }
@@ -183,6 +180,17 @@ impl Spool {
     /// Every live message, in the order of the identifiers.
     pub fn scan(&self) -> Vec<Stored> {
         lock(&self.shared().index).scan()
+    }
+
+    /// How many live messages there are of each standing, and since when. Costs the same for few
+    /// and for many.
+    pub fn census(&self) -> [(Standing, Count); Standing::ALL.len()] {
+        lock(&self.shared().index).census().counts()
+    }
+
+    /// Why nothing can be accepted or recorded any more, if that is so.
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.shared().queue).refusal()
     }
 
     /// Live messages.

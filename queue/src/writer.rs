@@ -17,6 +17,7 @@ use crate::group::{Added, Appended, Group};
 use crate::housekeeping::Housekeeping;
 use crate::log::Log;
 use crate::op::{CommitError, NewBody, Op};
+use crate::open::Synced;
 use crate::shared::{Batch, Queue, Shared, lock};
 
 /// How long between two looks at a full disk, or at the room that somebody asked about.
@@ -234,6 +235,10 @@ impl Writer {
 
     /// Writes and syncs a group, twice if need be; then lets the index and the waiting know.
     fn commit(&mut self, mut group: Group) -> Result<(), Fatal> {
+        let observer = self.shared.options.observer.clone().filter(|_| group.octets() > 0);
+        if let Some(observer) = &observer {
+            observer.writing();
+        }
         if group.octets() > 0
             && let Err(first) = self.log.write(group.frames())
         {
@@ -253,6 +258,9 @@ impl Writer {
                 refuse(group.batches.into(), &why);
                 return Err(Fatal(why));
             }
+        }
+        if let Some(observer) = observer {
+            observer.synced(Synced { batches: group.batches.len(), octets: group.octets() });
         }
         self.publish(group);
         Ok(())

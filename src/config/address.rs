@@ -122,6 +122,20 @@ impl Kind for Bind {
     }
 }
 
+/// An IP address and a port to listen on, or nothing for not at all.
+pub(super) enum BindOrNot {}
+
+impl Kind for BindOrNot {
+    type Value = Option<SocketAddr>;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<Option<SocketAddr>> {
+        match value.get_ref().as_str() {
+            Some("") => Some(None),
+            _ => Bind::read(value, site).map(Some),
+        }
+    }
+}
+
 /// A network in CIDR form; a bare address is a network of one.
 pub(super) enum Network {}
 

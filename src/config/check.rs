@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml::de::DeTable;
 
-use super::declare::{Domain, Listener, Probe, Relay, Route};
+use super::declare::{Domain, Listener, Metrics, Probe, Relay, Route};
 use super::read::{Item, Reading};
 use crate::route::next_hop::{NextHop, Place, Via};
 
@@ -48,6 +48,27 @@ pub(super) fn listeners(reading: &mut Reading<'_>, listeners: &[Item<'_, Listene
             reading.report(item.span("bind"), message);
         }
         taken.push((bind, item.line));
+    }
+}
+
+/// Figures and mail are not served at one port.
+pub(super) fn metrics(
+    reading: &mut Reading<'_>,
+    root: &DeTable<'_>,
+    listeners: &[Item<'_, Listener>],
+    metrics: Option<&Metrics>,
+) {
+    let Some(bind) = metrics.and_then(|metrics| metrics.bind) else { return };
+    let taken = listeners
+        .iter()
+        .find(|item| item.read.as_ref().is_some_and(|listener| collide(listener.bind, bind)));
+    if let Some(item) = taken {
+        let by = match item.line {
+            0 => "the default listener".to_owned(),
+            line => format!("the [[listener]] at line {line}"),
+        };
+        let message = format!("`bind` has {bind}, where {by} takes mail; choose another port");
+        reading.report_key(root, "metrics", "bind", message);
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::address::{Bind, DomainName, File, LocalPartOrMailbox, Mailbox, Network, SocketPath};
+use super::address::{
+    Bind, BindOrNot, DomainName, File, LocalPartOrMailbox, Mailbox, Network, SocketPath,
+};
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
 use super::value::{Count, Flag, List, Named, NotEmpty, OneOf, Parsed, Size, Span, Text};
@@ -29,6 +31,7 @@ pub const SECTIONS: &[Described] = &[
     Probe::DESCRIBED,
     Timeout::DESCRIBED,
     Control::DESCRIBED,
+    Metrics::DESCRIBED,
     Log::DESCRIBED,
 ];
 
@@ -75,6 +78,8 @@ sections! {
         timeout: Timeout;
         /// The operator's socket.
         control: Control;
+        /// The metrics socket.
+        metrics: Metrics;
         /// The log.
         log: Log;
     }
@@ -253,6 +258,14 @@ sections! {
     Table Control = "control" {
         /// Its absolute path; without it, `control` in the spool.
         socket: Option<PathBuf> as SocketPath = optional r#""/run/angarium/control""#;
+    }
+
+    /// The figures for whoever watches this server.
+    Table Metrics = "metrics" {
+        /// Where they are served by HTTP: OpenMetrics at /metrics, health at /healthz. An IP
+        /// address and port, as "127.0.0.1:9125"; "" for nowhere. Everyone who reaches it may read
+        /// it, and destinations are named in it.
+        bind: Option<SocketAddr> as BindOrNot = default r#""""#;
     }
 
     /// What is logged, to standard error.

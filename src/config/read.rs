@@ -122,8 +122,10 @@ impl<'a> Reading<'a> {
         check::next_hops(self, &listeners, &domains, &routes);
         let relay = self.section(root);
         let probe = self.section(root);
+        let metrics = self.section(root);
         check::relay(self, root, relay.as_ref());
         check::probe(self, root, probe.as_ref());
+        check::metrics(self, root, &listeners, metrics.as_ref());
         let file = self.source.name.to_owned();
         let beside = (
             Some(file),
@@ -135,6 +137,7 @@ impl<'a> Reading<'a> {
             probe,
             self.section(root),
             self.section(root),
+            metrics,
             self.section(root),
         );
         self.table(Some((root, 0..0)), beside)

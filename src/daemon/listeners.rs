@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::settings;
 use crate::config::Config;
 use crate::event;
+use crate::metric;
 use crate::net::clock;
 use crate::receive::{self, Rules, Services};
 use crate::registry::reply;
@@ -34,7 +35,11 @@ const REFUSALS_MAX: usize = 64;
 /// Sockets, by the address they are bound to. They listen only once they are served, so that
 /// nobody waits behind a start that takes its time.
 #[derive(Debug, Default)]
-pub struct Sockets(BTreeMap<SocketAddr, Socket>);
+pub struct Sockets {
+    mail: BTreeMap<SocketAddr, Socket>,
+    /// The metrics socket, if there is to be one.
+    pub(super) metrics: Option<Socket>,
+}
 
 impl Sockets {
     /// Binds each address. The error is a sentence for the operator.
@@ -44,11 +49,11 @@ impl Sockets {
             let socket = bind(address).map_err(|error| format!("listener {address}: {error}"))?;
             sockets.insert(address, socket);
         }
-        Ok(Self(sockets))
+        Ok(Self { mail: sockets, metrics: None })
     }
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<Socket> {
+pub(super) fn bind(address: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -59,7 +64,7 @@ fn bind(address: SocketAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen(socket: Socket) -> std::io::Result<TcpListener> {
+pub(super) fn listen(socket: Socket) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
@@ -125,7 +130,7 @@ impl Listeners {
             };
             if let Some(running) = self.running.get(&listener.bind) {
                 running.current.store(Arc::new(current));
-            } else if let Some(socket) = sockets.0.remove(&listener.bind) {
+            } else if let Some(socket) = sockets.mail.remove(&listener.bind) {
                 self.start(listener.bind, socket, current)?;
             }
         }
@@ -237,6 +242,7 @@ impl Place {
         }
         *of_client += 1;
         acceptor.sessions.fetch_add(1, Ordering::Relaxed);
+        metric::SMTPD_SESSIONS.increase();
         let (clients, sessions) = (Arc::clone(&acceptor.clients), Arc::clone(&acceptor.sessions));
         Ok(Self { clients, sessions, client })
     }
@@ -245,6 +251,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
+        metric::SMTPD_SESSIONS.decrease();
         if let Some(mut of_client) = self.clients.get_mut(&self.client) {
             *of_client = of_client.saturating_sub(1);
         }

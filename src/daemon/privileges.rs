@@ -9,13 +9,14 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
 
-use super::Sockets;
+use super::{Sockets, metrics};
 use crate::config::Config;
 
 /// Opens the sockets, raises the limit of open files, and becomes the configured user. The error is
 /// a sentence for the operator.
 pub fn prepare(config: &Config) -> Result<Sockets, String> {
-    let sockets = Sockets::open(config.listeners.iter().map(|listener| listener.bind))?;
+    let mut sockets = Sockets::open(config.listeners.iter().map(|listener| listener.bind))?;
+    sockets.metrics = metrics::open(config.metrics.bind)?;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Sessions and deliveries each take one; the default of 1,024 is soon used up.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);

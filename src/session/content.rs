@@ -9,7 +9,8 @@ use super::hello::Hello;
 use super::limit::HOPS_MAX;
 use super::line::LineReader;
 use super::mail::too_large;
-use super::{Output, Reply, Settings, State, octets};
+use super::{Output, Reply, Settings, State, octets, turn};
+use crate::metric::Stage;
 use crate::registry::reply;
 use crate::syntax::content::{ContentFault, Decoder};
 use crate::syntax::header::HopCounter;
@@ -94,6 +95,7 @@ impl Content {
                 State::Committing(self.hello)
             }
             Some(refusal) => {
+                turn::count(Stage::Content, &refusal);
                 outputs.push_back(Output::Send(octets(&refusal)));
                 State::Ready(self.hello)
             }

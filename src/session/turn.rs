@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Output, Settings, State, octets};
+use crate::metric::{self, Refusal, ReplyClass, Stage};
 use crate::registry::reply::{self, Reply};
 use crate::registry::verb;
 
@@ -11,11 +12,14 @@ pub(super) struct Turn<'a> {
     pub(super) settings: &'a Settings,
     pub(super) outputs: &'a mut VecDeque<Output>,
     pub(super) errors: &'a mut usize,
+    /// What is being answered.
+    pub(super) stage: Stage,
 }
 
 impl Turn<'_> {
     /// Gives the command's one reply; refusals for good are counted.
     pub(super) fn reply(&mut self, reply: &Reply) {
+        count(self.stage, reply);
         *self.errors += usize::from(reply.is_permanent());
         self.outputs.push_back(Output::Send(octets(reply)));
     }
@@ -31,6 +35,14 @@ impl Turn<'_> {
         self.reply(&reply::CLOSING);
         self.outputs.push_back(Output::Close);
         State::Closed
+    }
+}
+
+/// Counts a reply by what it answers.
+pub(super) fn count(stage: Stage, reply: &Reply) {
+    metric::SMTPD_COMMANDS.add((stage, ReplyClass::of(reply)), 1);
+    if let Some(refusal) = Refusal::of(reply) {
+        metric::SMTPD_REJECTS.add((stage, refusal), 1);
     }
 }
 
