@@ -22,7 +22,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Every standing, in the order of a [`Census`].
+    /// Every standing, in the order in which they are counted.
     pub const ALL: [Self; 4] = [Self::Active, Self::Deferred, Self::Held, Self::Failed];
 
     /// The standing of a message; a hold comes before all others.

@@ -154,7 +154,8 @@ impl Figures {
     }
 }
 
-/// The states are named as `queue ls` names them, where it does.
+/// The names that operators know; here a message is deferred from its first failed attempt on, also
+/// while the next one is under way.
 fn word(standing: Standing) -> &'static str {
     match standing {
         Standing::Active => "active",
@@ -182,7 +183,50 @@ fn form(accept: &str) -> Form {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use angarium_queue::disk::RealDisk;
+    use angarium_queue::spool::Options;
+
     use super::*;
+
+    fn figures(directory: &std::path::Path) -> (Figures, mpsc::Receiver<dispatch::Request>) {
+        let disk = Arc::new(RealDisk::open(directory).unwrap());
+        let options = Options { min_free: 0, ..Options::default() };
+        let (spool, _) = Spool::open(disk, options, Box::new(|_| {})).unwrap();
+        let (dispatcher, asked) = mpsc::channel(1);
+        (Figures { spool, dispatcher, started_ms: 0 }, asked)
+    }
+
+    async fn healthz(figures: &Figures) -> (u16, String) {
+        let question = Question { path: "/healthz".to_owned(), accept: String::new() };
+        let answer = figures.answer(question).await;
+        (answer.status, answer.body)
+    }
+
+    #[tokio::test]
+    async fn health_tells_what_is_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let (figures, mut asked) = figures(directory.path());
+        let mut answered = tokio::spawn(async move {
+            if let Some(dispatch::Request::Busiest(_, answer)) = asked.recv().await {
+                answer.send(Busiest::default()).unwrap();
+            }
+            asked
+        });
+        assert_eq!(healthz(&figures).await, (200, "ok\n".to_owned()));
+        let asked = (&mut answered).await.unwrap();
+        // Nobody takes the question: it is given up in time, and figures are told without it.
+        let stuck = (503, "the dispatcher does not answer\n".to_owned());
+        assert_eq!(healthz(&figures).await, stuck);
+        let text = figures.expose(Form::OpenMetrics).await;
+        assert!(text.ends_with("# EOF\n") && !text.contains("destination="), "{text}");
+        drop(asked);
+        assert_eq!(healthz(&figures).await, stuck);
+        figures.spool.shutdown();
+        let closed = (503, "the spool is unavailable: it was shut down\n".to_owned());
+        assert_eq!(healthz(&figures).await, closed);
+    }
 
     #[test]
     fn the_older_form_is_for_who_knows_no_other() {

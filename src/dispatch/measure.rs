@@ -46,34 +46,57 @@ fn transport(destination: &Destination) -> Transport {
 
 impl Dispatcher {
     /// The load of the `count` destinations that have the most to do. One walk over those that were
-    /// ever used; only those named cost memory.
+    /// ever used; only those named cost more.
     pub(super) fn busiest(&self, count: usize) -> Busiest {
         let load = |(destination, &route)| (self.scheduler.load(route), destination);
-        let mut loads: Vec<((usize, usize), &Destination)> =
-            self.route_ids.iter().map(load).filter(|(load, _)| *load != (0, 0)).collect();
-        let most = |&((ready, assigned), destination): &((usize, usize), &Destination)| {
-            (Reverse(ready + assigned), destination.clone())
-        };
-        if count < loads.len() && count > 0 {
-            loads.select_nth_unstable_by_key(count, |((ready, assigned), _)| {
-                Reverse(ready + assigned)
-            });
+        let loads = self.route_ids.iter().map(load);
+        let mut busiest = busiest(loads.filter(|(load, _)| *load != (0, 0)).collect(), count);
+        for load in &mut busiest.first {
+            load.paused = self.pauses.contains(&load.destination);
         }
-        let others = loads.split_off(count.min(loads.len()));
-        loads.sort_by_cached_key(most);
-        let first = loads.into_iter().map(|((ready, assigned), destination)| {
-            let route = self.route_ids.get(destination);
-            RouteLoad {
-                destination: destination.to_string(),
-                ready,
-                assigned,
-                paused: route.is_some_and(|&route| self.scheduler.is_paused(route)),
-            }
-        });
-        Busiest {
-            first: first.collect(),
-            other_ready: others.iter().map(|((ready, _), _)| ready).sum(),
-            other_assigned: others.iter().map(|((_, assigned), _)| assigned).sum(),
-        }
+        busiest
+    }
+}
+
+fn busiest(mut loads: Vec<((usize, usize), &Destination)>, count: usize) -> Busiest {
+    let to_do =
+        |&((ready, assigned), _): &((usize, usize), &Destination)| Reverse(ready + assigned);
+    if count < loads.len() {
+        loads.select_nth_unstable_by_key(count, to_do);
+    }
+    let others = loads.split_off(count.min(loads.len()));
+    loads.sort_unstable_by(|a, b| to_do(a).cmp(&to_do(b)).then_with(|| a.1.cmp(b.1)));
+    let first = loads.into_iter().map(|((ready, assigned), destination)| RouteLoad {
+        destination: destination.to_string(),
+        ready,
+        assigned,
+        paused: false,
+    });
+    Busiest {
+        first: first.collect(),
+        other_ready: others.iter().map(|((ready, _), _)| ready).sum(),
+        other_assigned: others.iter().map(|((_, assigned), _)| assigned).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_busiest_are_named_and_the_others_added_up() {
+        let hops: Vec<Destination> = (1..=9)
+            .map(|port| Destination::Hop(format!("smtp://h.example:{port}").parse().unwrap()))
+            .collect();
+        let loads = || hops.iter().enumerate().map(|(ready, hop)| ((ready, 1), hop)).collect();
+        let two = busiest(loads(), 2);
+        let named: Vec<(&str, usize)> =
+            two.first.iter().map(|load| (load.destination.as_str(), load.ready)).collect();
+        assert_eq!(named, [("smtp://h.example:9", 8), ("smtp://h.example:8", 7)]);
+        assert_eq!((two.other_ready, two.other_assigned), (21, 7));
+        assert_eq!(busiest(loads(), 0).other_ready, 36);
+        let all = busiest(loads(), 50);
+        assert_eq!((all.first.len(), all.other_ready, all.other_assigned), (9, 0, 0));
+        assert_eq!(busiest(Vec::new(), 50), Busiest::default());
     }
 }

@@ -113,7 +113,7 @@ fn finish(family: Family, exposed: &mut Exposed) {
     }
     let name = &family.name;
     assert!(family.help && !family.ty.is_empty(), "{name} is not described");
-    assert!(!(family.ty == "info" && !family.unit.is_empty()), "{name} has a unit");
+    assert!(family.ty != "info" || family.unit.is_empty(), "{name} has a unit");
     let suffixes: &[&str] = match family.ty.as_str() {
         "counter" => &["_total"],
         "info" => &["_info"],
