@@ -4,22 +4,24 @@
 //! which fails its checksum is never finished; and that a kept connection which turns out to be dead
 //! costs no attempt.
 
+mod content;
+
 use std::sync::Arc;
 
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::Attempt;
-use angarium_queue::spool::{Body, Loaded, ReadError, Spool};
-use bytes::Bytes;
+use angarium_queue::spool::{Loaded, ReadError, Spool};
 
 use crate::delivery::dialog::Transaction;
-use crate::delivery::outcome::Outcome;
+use crate::delivery::outcome::{self, Outcome};
 use crate::envelope::Envelope;
 use crate::event;
-use crate::net::connection::{Source, Times};
+use crate::net::connection::{Connection, Times};
 use crate::pool::Pool;
-use crate::route::Destination;
-use crate::route::next_hop::NextHop;
+use crate::route::next_hop::{NextHop, Transport};
+use crate::route::{Destination, EightBit, Handling, LongLines};
 use crate::syntax::command;
+use content::Content;
 
 /// Most recipients of one transaction: what every server must take (rfc5321bis 4.5.3.1.8).
 const RECIPIENTS_MAX: usize = 100;
@@ -91,13 +93,17 @@ impl Agent {
             }
         };
         let (outcomes, outage) = match destination {
-            Destination::Hop(next_hop) => {
-                let size = loaded.body.len();
-                let content = Content { spool: &self.spool, id, body: Some(loaded.body) };
-                let mut carrier =
-                    Carrier { pool: &self.pool, next_hop, times, content, outage: false };
-                let outcomes = carrier.carry(&envelope, size, recipients).await;
-                (outcomes, carrier.outage)
+            Destination::Hop(next_hop, handling) => {
+                let content = Content::new(&self.spool, id, loaded.body);
+                let mut carrier = Carrier {
+                    pool: &self.pool,
+                    next_hop,
+                    handling: *handling,
+                    times,
+                    content,
+                    outage: false,
+                };
+                (carrier.carry(&envelope, recipients).await, carrier.outage)
             }
             Destination::Discard => {
                 (all(recipients, &Outcome::Delivered("discarded by a route".into())), false)
@@ -128,6 +134,7 @@ fn all(recipients: &[u32], outcome: &Outcome) -> Vec<(u32, Outcome)> {
 struct Carrier<'a> {
     pool: &'a Pool,
     next_hop: &'a NextHop,
+    handling: Handling,
     times: Times,
     content: Content<'a>,
     /// No connection could be had.
@@ -136,15 +143,13 @@ struct Carrier<'a> {
 
 impl Carrier<'_> {
     /// As many transactions as the recipients take.
-    async fn carry(
-        &mut self,
-        envelope: &Envelope,
-        size: u64,
-        recipients: &[u32],
-    ) -> Vec<(u32, Outcome)> {
+    async fn carry(&mut self, envelope: &Envelope, recipients: &[u32]) -> Vec<(u32, Outcome)> {
+        if self.minds_long_lines() && envelope.long_lines {
+            return all(recipients, &outcome::of_long_lines());
+        }
         let mut outcomes = Vec::with_capacity(recipients.len());
         for batch in recipients.chunks(RECIPIENTS_MAX) {
-            let settled = self.transact(transaction(envelope, batch, size)).await;
+            let settled = self.transact(envelope, batch).await;
             let mut settled = settled.into_iter();
             outcomes.extend(batch.iter().map(|&index| {
                 let lost = || Outcome::Deferred("the dialogue ended without a result".to_owned());
@@ -154,26 +159,58 @@ impl Carrier<'_> {
         outcomes
     }
 
+    fn minds_long_lines(&self) -> bool {
+        self.next_hop.transport == Transport::Smtp && self.handling.long_lines == LongLines::Bounce
+    }
+
     /// One transaction, over a kept connection if one lives.
-    async fn transact(&mut self, transaction: Transaction) -> Vec<Outcome> {
-        if let Some(mut connection) = self.pool.take(self.next_hop) {
-            let outcomes = connection.transact(transaction.clone(), &mut self.content).await;
-            let stale = connection.was_stale();
-            self.pool.put(self.next_hop, connection);
-            if !stale {
-                return outcomes;
-            }
+    async fn transact(&mut self, envelope: &Envelope, batch: &[u32]) -> Vec<Outcome> {
+        if let Some(connection) = self.pool.take(self.next_hop)
+            && let Some(outcomes) = self.transact_over(connection, envelope, batch, true).await
+        {
+            return outcomes;
         }
         match self.pool.open(self.next_hop, self.times).await {
-            Ok(mut connection) => {
-                let outcomes = connection.transact(transaction, &mut self.content).await;
-                self.pool.put(self.next_hop, connection);
-                outcomes
+            Ok(connection) => {
+                self.transact_over(connection, envelope, batch, false).await.unwrap_or_default()
             }
             Err(outcome) => {
                 self.outage = true;
-                vec![outcome; transaction.recipients.len()]
+                vec![outcome; batch.len()]
             }
+        }
+    }
+
+    /// `None` if a kept connection turned out to be gone.
+    async fn transact_over(
+        &mut self,
+        mut connection: Connection,
+        envelope: &Envelope,
+        batch: &[u32],
+        kept: bool,
+    ) -> Option<Vec<Outcome>> {
+        if let Err(outcome) = self.fit(&connection, envelope) {
+            self.pool.put(self.next_hop, connection);
+            return Some(vec![outcome; batch.len()]);
+        }
+        let transaction = transaction(envelope, batch, self.content.octets());
+        let outcomes = connection.transact(transaction, &mut self.content).await;
+        let gone = kept && connection.was_stale();
+        self.pool.put(self.next_hop, connection);
+        (!gone).then_some(outcomes)
+    }
+
+    /// Makes the content fit for a next hop without 8BITMIME; the outcome where that can't be.
+    fn fit(&mut self, connection: &Connection, envelope: &Envelope) -> Result<(), Outcome> {
+        let fits = self.next_hop.transport == Transport::Lmtp
+            || !envelope.eight_bit
+            || connection.offers_eight_bit()
+            || self.content.is_converted();
+        match self.handling.eight_bit {
+            _ if fits => Ok(()),
+            EightBit::Send => Ok(()),
+            EightBit::Bounce => Err(outcome::of_eight_bit("this route converts nothing")),
+            EightBit::Convert => self.content.convert(self.next_hop),
         }
     }
 }
@@ -188,37 +225,7 @@ fn transaction(envelope: &Envelope, batch: &[u32], size: u64) -> Transaction {
         reverse_path: envelope.reverse_path.to_string(),
         recipients: batch.iter().map(address).collect(),
         size,
-        eight_bit: envelope.body == command::Body::EightBitMime,
+        eight_bit: envelope.eight_bit || envelope.body == command::Body::EightBitMime,
         probe: false,
-    }
-}
-
-/// The content of a queued message, to be sent once or, in several transactions, anew.
-struct Content<'a> {
-    spool: &'a Spool,
-    id: MessageId,
-    body: Option<Body>,
-}
-
-impl Source for Content<'_> {
-    fn next_piece(&mut self) -> Result<Option<Bytes>, String> {
-        let body = match &mut self.body {
-            Some(body) => body,
-            None => {
-                let loaded = self.spool.load(self.id).map_err(|error| error.to_string())?;
-                self.body.insert(loaded.body)
-            }
-        };
-        match body.next_chunk() {
-            Ok(Some(piece)) => Ok(Some(piece)),
-            Ok(None) => {
-                self.body = None;
-                Ok(None)
-            }
-            Err(error) => {
-                event::unreadable(self.id, &error);
-                Err(error.to_string())
-            }
-        }
     }
 }

@@ -31,6 +31,12 @@ pub struct Envelope {
     /// What MAIL declared of the content.
     #[serde(default, skip_serializing_if = "is_seven_bit")]
     pub body: Body,
+    /// An octet of the content has the eighth bit set, declared or not.
+    #[serde(rename = "8bit", default, skip_serializing_if = "is_false")]
+    pub eight_bit: bool,
+    /// A line of the content is longer than SMTP allows.
+    #[serde(rename = "long", default, skip_serializing_if = "is_false")]
+    pub long_lines: bool,
     /// The session that brought it, as the log names it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub session: String,
@@ -46,6 +52,10 @@ impl Envelope {
     pub fn decode(stored: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(stored).map_err(|error| format!("envelope: {error}"))
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_seven_bit(body: &Body) -> bool {
@@ -86,6 +96,8 @@ mod tests {
                     original: Some("x".into()),
                 }],
                 body: Body::EightBitMime,
+                eight_bit: true,
+                long_lines: true,
                 session: "s1".into(),
             };
             assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));

@@ -61,6 +61,12 @@ pub fn delivered(id: impl Display, recipient: &str, next_hop: impl Display, repl
     info!(event = "delivered", %id, recipient, %next_hop, reply);
 }
 
+/// 8-bit content was converted for a next hop that takes none; whether that broke a signature, or
+/// left `#` for octets outside of every part.
+pub fn converted(id: impl Display, next_hop: impl Display, broke_signature: bool, masked: bool) {
+    info!(event = "converted", %id, %next_hop, broke_signature, masked);
+}
+
 /// A recipient will be tried again.
 pub fn deferred(
     id: impl Display,

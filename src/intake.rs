@@ -18,6 +18,7 @@ use crate::event;
 use crate::net::clock;
 use crate::registry::reply::{self, Reply};
 use crate::session;
+use crate::syntax::content::{TraitReader, Traits};
 use crate::syntax::header::{self, Received, Start};
 
 /// Up to this many octets a message waits in memory for its group.
@@ -102,6 +103,7 @@ impl Intake {
             start: Some(trace.into_bytes()),
             trace_octets: 0,
             octets: 0,
+            traits: TraitReader::default(),
             held: Held::Memory { parts: Vec::new(), octets: 0, permits: None },
         }
         .with_trace_octets())
@@ -145,6 +147,7 @@ pub struct Incoming {
     start: Option<Vec<u8>>,
     trace_octets: usize,
     octets: u64,
+    traits: TraitReader,
     held: Held,
 }
 
@@ -157,6 +160,7 @@ impl Incoming {
     /// Takes the next piece of content.
     pub async fn write(&mut self, piece: Vec<u8>) -> Result<(), Reply> {
         self.octets += piece.len() as u64;
+        self.traits.look(&piece);
         let Some(mut start) = self.start.take() else { return self.keep(piece).await };
         start.extend_from_slice(&piece);
         match self.judge_start(start, false) {
@@ -173,6 +177,8 @@ impl Incoming {
         }
         let (id, arrived_ms) = (self.id, self.arrived_ms);
         let session = self.envelope.session.clone();
+        let Traits { eight_bit, long_lines } = self.traits.traits();
+        (self.envelope.eight_bit, self.envelope.long_lines) = (eight_bit, long_lines);
         let (body, permits) = self.take_body().await?;
         let message = NewMessage {
             id,

@@ -39,8 +39,41 @@ pub struct Rule {
     pub recipient: Pattern,
     /// What is done.
     pub via: Via,
+    /// What is done with content that the next hop may mind.
+    pub handling: Handling,
     /// The line of the configuration that declares it.
     pub line: usize,
+}
+
+/// What is done with 8-bit content towards an SMTP next hop that does not offer 8BITMIME.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
+pub enum EightBit {
+    /// It is sent as it is, which most servers take and RFC 6152 forbids.
+    Send,
+    /// It is converted; what is signed as a whole fails instead.
+    #[default]
+    Convert,
+    /// It fails with 5.6.3.
+    Bounce,
+}
+
+/// What is done with lines over 998 octets towards an SMTP next hop.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
+pub enum LongLines {
+    /// They are sent as they are.
+    #[default]
+    Pass,
+    /// The message fails with 5.6.0.
+    Bounce,
+}
+
+/// What is done with content that an SMTP next hop may mind; LMTP gets everything as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
+pub struct Handling {
+    /// 8-bit content.
+    pub eight_bit: EightBit,
+    /// Long lines.
+    pub long_lines: LongLines,
 }
 
 /// All domains and routes.
@@ -67,7 +100,7 @@ pub enum Way<'a> {
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Destination {
     /// To a next hop.
-    Hop(NextHop),
+    Hop(NextHop, Handling),
     /// Nowhere, on purpose.
     Discard,
     /// Nowhere: a route refuses it.
@@ -79,7 +112,7 @@ pub enum Destination {
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hop(hop) => hop.fmt(f),
+            Self::Hop(hop, _) => hop.fmt(f),
             Self::Discard => f.write_str("discard"),
             Self::Reject => f.write_str("reject"),
             Self::Unroutable => f.write_str("unroutable"),
@@ -128,8 +161,10 @@ impl Table {
     /// Where queued mail for a final recipient goes now.
     pub fn destination(&self, mailbox: &Mailbox) -> Destination {
         match self.way(mailbox) {
-            Way::Domain(domain) => Destination::Hop(domain.next_hop.clone()),
-            Way::Rule(Rule { via: Via::Hop(hop), .. }) => Destination::Hop(hop.clone()),
+            Way::Domain(domain) => Destination::Hop(domain.next_hop.clone(), Handling::default()),
+            Way::Rule(Rule { via: Via::Hop(hop), handling, .. }) => {
+                Destination::Hop(hop.clone(), *handling)
+            }
             Way::Rule(Rule { via: Via::Discard, .. }) => Destination::Discard,
             Way::Rule(Rule { via: Via::Reject, .. }) => Destination::Reject,
             Way::None => Destination::Unroutable,
@@ -152,6 +187,7 @@ mod tests {
         let rule = |recipient: &str, via: &str| Rule {
             recipient: recipient.parse().unwrap(),
             via: via.parse().unwrap(),
+            handling: Handling::default(),
             line: 2,
         };
         Table::new(

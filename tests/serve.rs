@@ -368,6 +368,32 @@ fn a_kept_connection_that_died_costs_no_attempt() {
 }
 
 #[test]
+fn a_transaction_after_one_that_broke_in_its_content_starts_anew() {
+    // 150 recipients are two transactions. The first is cut within its content.
+    let store = Store::tcp(Behaviour { drop_at: Some(Stage::Content), ..Behaviour::default() });
+    let tables = format!("{}[queue]\nretry_next_hop = [\"1s\"]\n", domain(&store, "any"));
+    let daemon = Daemon::start(&tables);
+    let recipients: Vec<String> = (0..150).map(|n| format!("u{n}@ours.example")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let content = b"0123456789012345678901234567890123456789\r\n".repeat(20_000);
+    let mut client = Client::greet(daemon.addr(), "c.example");
+    client.envelope("s@c.example", &recipients);
+    client.data(&content).queue_id();
+    assert!(wait_until(ARRIVAL, || store.connections() > 0));
+    store.set(|behaviour| behaviour.drop_at = None);
+    daemon.drain(ARRIVAL);
+    let mut got: Vec<String> = Vec::new();
+    for delivery in store.deliveries() {
+        assert!(delivery.content.ends_with(&content), "half a message was delivered");
+        got.extend(delivery.to);
+    }
+    got.sort();
+    let mut expected: Vec<String> = recipients.iter().map(|&one| one.to_owned()).collect();
+    expected.sort();
+    assert_eq!(got, expected, "each recipient exactly once");
+}
+
+#[test]
 fn a_cut_after_the_final_dot_is_tried_again() {
     let store =
         Store::tcp(Behaviour { drop_at: Some(Stage::BeforeRecord), ..Behaviour::default() });

@@ -19,6 +19,7 @@ use super::value::{Count, Flag, List, Named, NotEmpty, OneOf, Parsed, Size, Span
 use crate::route::next_hop::{NextHop, Via};
 use crate::route::pattern::Pattern;
 use crate::route::recipients::Recipients;
+use crate::route::{EightBit, LongLines};
 
 /// Every section, in the order of the reference file.
 pub const SECTIONS: &[Described] = &[
@@ -166,6 +167,16 @@ sections! {
         /// there, and nowhere else when that fails; "discard" accepts it and throws it away;
         /// "reject" refuses it.
         via: Via as Parsed<Via> = required r#""smtp://10.0.0.7:25""#;
+
+        /// What is done with 8-bit content where an SMTP next hop does not offer 8BITMIME:
+        /// "convert" it, except what is signed as a whole, which fails; "send" it all the same;
+        /// or "bounce", let it fail.
+        eight_bit: EightBit as OneOf<EightBit> = default r#""convert""#, by "RFC 6152";
+
+        /// What is done with lines over 998 octets towards an SMTP next hop: "pass" them as they
+        /// are, or "bounce", let the message fail.
+        long_lines: LongLines as OneOf<LongLines> = default r#""pass""#,
+            by "rfc5321bis 4.5.3.1.6";
     } and {
         /// The line of its header.
         line: usize;
@@ -283,6 +294,16 @@ sections! {
 pub enum Role {
     /// Takes mail for our domains from anyone.
     Mx,
+}
+
+impl Named for EightBit {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("convert", Self::Convert), ("send", Self::Send), ("bounce", Self::Bounce)];
+}
+
+impl Named for LongLines {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("pass", Self::Pass), ("bounce", Self::Bounce)];
 }
 
 impl Named for Role {

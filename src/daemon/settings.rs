@@ -9,7 +9,7 @@ use crate::dispatch;
 use crate::net::connection::Times;
 use crate::probe::Lifetimes;
 use crate::receive::Rules;
-use crate::route::{Domain, Rule, Table};
+use crate::route::{Domain, Handling, Rule, Table};
 use crate::session;
 use crate::session::limit::Limits;
 use crate::syntax::content::BareLineEnds;
@@ -30,6 +30,7 @@ pub fn table(config: &Config) -> Table {
     let rules = config.routes.iter().map(|route| Rule {
         recipient: route.recipient.clone(),
         via: route.via.clone(),
+        handling: Handling { eight_bit: route.eight_bit, long_lines: route.long_lines },
         line: route.line,
     });
     let first = config.domains.first().map(|domain| domain.name.as_str());

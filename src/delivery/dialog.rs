@@ -32,7 +32,7 @@ pub struct Transaction {
     pub recipients: Vec<String>,
     /// Octets of the content; 0 where there is none.
     pub size: u64,
-    /// Declared as 8BITMIME.
+    /// Declared as 8BITMIME, or found to be.
     pub eight_bit: bool,
     /// Ask only: MAIL, RCPT, RSET, no content. A recipient taken counts as delivered.
     pub probe: bool,
@@ -257,6 +257,11 @@ impl Dialog {
             Some(Expect::Final(_) | Expect::LoneDot) => Phase::DataTermination,
             Some(_) => Phase::Command,
         }
+    }
+
+    /// Whether the next hop offers 8BITMIME (RFC 6152).
+    pub fn offers_eight_bit(&self) -> bool {
+        self.features.eight_bit_mime
     }
 
     /// Whether the connection is of no more use.

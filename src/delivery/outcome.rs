@@ -87,6 +87,16 @@ pub fn of_size(octets: u64, limit: u64) -> Outcome {
     Outcome::Failed(format!("5.3.4 the message has {octets} octets, the next hop takes {limit}"))
 }
 
+/// The outcome of 8-bit content that a next hop without 8BITMIME must not get (RFC 6152 3).
+pub fn of_eight_bit(why: &str) -> Outcome {
+    Outcome::Failed(format!("5.6.3 the next hop does not offer 8BITMIME, and {why}"))
+}
+
+/// The outcome of long lines on a route that does not pass them.
+pub fn of_long_lines() -> Outcome {
+    Outcome::Failed("5.6.0 a line is longer than 998 octets, which this route does not pass".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

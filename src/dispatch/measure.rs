@@ -36,7 +36,7 @@ pub(super) fn settled(record: &Record<'_>, destination: &Destination) {
 
 fn transport(destination: &Destination) -> Transport {
     match destination {
-        Destination::Hop(hop) => match hop.transport {
+        Destination::Hop(hop, _) => match hop.transport {
             route::next_hop::Transport::Lmtp => Transport::Lmtp,
             route::next_hop::Transport::Smtp => Transport::Smtp,
         },
@@ -86,7 +86,10 @@ mod tests {
     #[test]
     fn the_busiest_are_named_and_the_others_added_up() {
         let hops: Vec<Destination> = (1..=9)
-            .map(|port| Destination::Hop(format!("smtp://h.example:{port}").parse().unwrap()))
+            .map(|port| {
+                let hop = format!("smtp://h.example:{port}").parse().unwrap();
+                Destination::Hop(hop, route::Handling::default())
+            })
             .collect();
         let loads = || hops.iter().enumerate().map(|(ready, hop)| ((ready, 1), hop)).collect();
         let two = busiest(loads(), 2);

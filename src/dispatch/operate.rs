@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use angarium_queue::entry::{Change, RecipientState, Stored};
 use angarium_queue::id::MessageId;
-use angarium_queue::schedule::{Job, Waits};
+use angarium_queue::schedule::{Job, RouteId, Waits};
 use angarium_queue::spool::{CommitError, Op};
 use tokio::sync::oneshot;
 
 use super::{Dispatcher, Verb, Waiting};
 use crate::event;
 use crate::net::clock;
+use crate::route::Destination;
 
 type Answer = oneshot::Sender<Result<bool, CommitError>>;
 
@@ -83,8 +84,10 @@ impl Dispatcher {
 
     /// Pauses a destination, whether mail waits for it by now or not.
     pub(super) fn pause(&mut self, destination: &str, paused: bool) -> std::io::Result<()> {
-        let known = self.route_ids.iter().find(|(known, _)| known.to_string() == destination);
-        if let Some((_, &route)) = known {
+        let named = |(known, _): &(&Destination, &RouteId)| known.to_string() == destination;
+        let routes: Vec<RouteId> =
+            self.route_ids.iter().filter(named).map(|(_, &route)| route).collect();
+        for route in routes {
             self.scheduler.set_paused(route, paused);
         }
         self.pauses.set(destination, paused)

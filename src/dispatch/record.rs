@@ -132,6 +132,8 @@ mod tests {
                 reverse_path: parse_reverse_path(reverse_path).unwrap(),
                 recipients: vec![],
                 body: crate::syntax::command::Body::SevenBit,
+                eight_bit: false,
+                long_lines: false,
                 session: String::new(),
             }),
             outcomes: vec![

@@ -51,6 +51,9 @@ impl Times {
 
 /// Content that can be read piece by piece.
 pub trait Source {
+    /// The next piece will be the first again.
+    fn rewind(&mut self);
+
     /// The next piece; `None` at the end. An error means that the content must not be finished.
     fn next_piece(&mut self) -> Result<Option<bytes::Bytes>, String>;
 }
@@ -59,6 +62,8 @@ pub trait Source {
 pub struct NoContent;
 
 impl Source for NoContent {
+    fn rewind(&mut self) {}
+
     fn next_piece(&mut self) -> Result<Option<bytes::Bytes>, String> {
         Ok(None)
     }
@@ -120,6 +125,7 @@ impl Connection {
         transaction: Transaction,
         content: &mut impl Source,
     ) -> Vec<Outcome> {
+        content.rewind();
         self.dialog.begin(transaction);
         self.finish_transaction(content).await
     }
@@ -141,6 +147,11 @@ impl Connection {
                 Progress::Closed => return Vec::new(),
             }
         }
+    }
+
+    /// Whether the next hop offers 8BITMIME.
+    pub fn offers_eight_bit(&self) -> bool {
+        self.dialog.offers_eight_bit()
     }
 
     /// Whether another transaction may be tried on it.

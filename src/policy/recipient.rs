@@ -75,6 +75,7 @@ mod tests {
         let rule = |recipient: &str, via: &str| Rule {
             recipient: recipient.parse().unwrap(),
             via: via.parse().unwrap(),
+            handling: crate::route::Handling::default(),
             line: 1,
         };
         let rules = vec![

@@ -100,6 +100,8 @@ impl Transaction {
             reverse_path: self.reverse_path,
             recipients: self.recipients,
             body: self.body,
+            eight_bit: false,
+            long_lines: false,
             session: String::new(),
         };
         turn.outputs.push_back(Output::Begin(Box::new(Accepted {

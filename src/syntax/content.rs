@@ -24,6 +24,51 @@ pub enum ContentFault {
     Nul,
 }
 
+/// What a next hop may mind about content.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Traits {
+    /// An octet has the eighth bit set.
+    pub eight_bit: bool,
+    /// A line has more than 998 octets beside its CRLF (rfc5321bis 4.5.3.1.6).
+    pub long_lines: bool,
+}
+
+/// Finds the traits of content that comes in pieces.
+#[derive(Debug, Default)]
+pub struct TraitReader {
+    traits: Traits,
+    line_octets: usize,
+}
+
+const LINE_OCTETS_MAX: usize = 998;
+
+impl TraitReader {
+    /// Looks at the next piece.
+    pub fn look(&mut self, piece: &[u8]) {
+        self.traits.eight_bit |= !piece.is_ascii();
+        if self.traits.long_lines {
+            return;
+        }
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', piece) {
+            // The CR before it counts neither.
+            self.judge_line((self.line_octets + end - start).saturating_sub(1));
+            (self.line_octets, start) = (0, end + 1);
+        }
+        self.line_octets += piece.len() - start;
+        self.judge_line(self.line_octets.saturating_sub(1));
+    }
+
+    /// The traits of what was looked at.
+    pub fn traits(&self) -> Traits {
+        self.traits
+    }
+
+    fn judge_line(&mut self, octets: usize) {
+        self.traits.long_lines |= octets > LINE_OCTETS_MAX;
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
     LineStart,
@@ -241,6 +286,27 @@ mod tests {
         let (content, fault, _) = decode(b"a\nb\rc\r\r\nd\n.\r\n", 3, BareLineEnds::Normalise);
         assert_eq!(content, b"a\r\nb\r\nc\r\n\r\nd\r\n.\r\n");
         assert_eq!(fault, None);
+    }
+
+    #[test]
+    fn traits_do_not_depend_on_the_pieces() {
+        let line = |octets: usize| [vec![b'x'; octets], b"\r\n".to_vec()].concat();
+        let cases = [
+            ([line(998), line(5)].concat(), false),
+            ([line(5), line(999), line(5)].concat(), true),
+            (vec![b'x'; 1001], true),
+        ];
+        for (content, long_lines) in cases {
+            for cut in [0, 1, 5, 7, 500, 997, 999, 1000, content.len()] {
+                let mut reader = TraitReader::default();
+                let cut = cut.min(content.len());
+                reader.look(&content[..cut]);
+                reader.look(&content[cut..]);
+                assert_eq!(reader.traits(), Traits { eight_bit: false, long_lines }, "{cut}");
+                reader.look(b"\xe9");
+                assert!(reader.traits().eight_bit);
+            }
+        }
     }
 
     proptest! {

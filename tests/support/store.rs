@@ -63,6 +63,8 @@ pub struct Behaviour {
     pub content_replies: HashMap<String, String>,
     /// Waits so long before each reply to content.
     pub delay: Duration,
+    /// Does not offer 8BITMIME.
+    pub seven_bit: bool,
     /// Cuts every connection when content holds this text, as a process that dies of it would.
     pub poison: Option<String>,
     /// Cuts the connection there.
@@ -245,7 +247,8 @@ impl Connection {
 
     fn hello(&mut self) -> io::Result<()> {
         self.stage(Stage::Hello)?;
-        self.say("250-store.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES")
+        let eight_bit = if self.behaviour().seven_bit { "" } else { "250-8BITMIME\r\n" };
+        self.say(&format!("250-store.test\r\n250-PIPELINING\r\n{eight_bit}250 ENHANCEDSTATUSCODES"))
     }
 
     fn mail(&mut self, line: &str) -> io::Result<()> {
