@@ -36,6 +36,7 @@ flush     unix       n - n - 0 flush
 proxymap  unix       - - n - - proxymap
 smtp      unix       - - n - - smtp
 relay     unix       - - n - - smtp
+lmtp      unix       - - n - - lmtp
 showq     unix       n - n - - showq
 error     unix       - - n - - error
 retry     unix       - - n - - error
@@ -56,11 +57,16 @@ pub(crate) struct Postfix {
 impl Postfix {
     /// One that sends mail for each domain to the address beside it, and knows no other domain.
     pub(crate) fn start(next_hops: &[(&str, SocketAddr)]) -> Self {
+        Self::start_with(&passing_on(next_hops))
+    }
+
+    /// One with lines of main.cf beside those for its places, and no next hop but those named there.
+    pub(crate) fn start_with(settings: &str) -> Self {
         let directory = temporary_directory();
         let address = loopback(free_port());
         lay_out(directory.path());
         let config = directory.path().join("config");
-        std::fs::write(config.join("main.cf"), main_cf(directory.path(), next_hops)).unwrap();
+        std::fs::write(config.join("main.cf"), main_cf(directory.path(), settings)).unwrap();
         let services = format!("{address} inet n - n - - smtpd\n{SERVICES}");
         std::fs::write(config.join("master.cf"), services).unwrap();
         let mut command = Command::new(MASTER);
@@ -87,6 +93,18 @@ impl Postfix {
     /// `via` or `deliver` for it.
     pub(crate) fn url(&self) -> String {
         format!("smtp://{}", self.address)
+    }
+
+    /// The process id of its master.
+    #[allow(dead_code, reason = "the benchmark asks for it")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// How many messages it holds on its administrator's order.
+    #[allow(dead_code, reason = "the benchmark asks for it")]
+    pub(crate) fn held(&self) -> usize {
+        count_files(&self.directory.path().join("queue/hold"))
     }
 
     /// Submits a message with its sendmail command; lines end in LF there.
@@ -131,8 +149,23 @@ impl Drop for Postfix {
     }
 }
 
-fn main_cf(directory: &Path, next_hops: &[(&str, SocketAddr)]) -> String {
+/// Its places, loopback and no DNS; then what the caller sets.
+fn main_cf(directory: &Path, settings: &str) -> String {
     let directory = directory.display();
+    format!(
+        "compatibility_level = 3.6\nqueue_directory = {directory}/queue\n\
+         data_directory = {directory}/data\nmaillog_file = {directory}/maillog\n\
+         maillog_file_prefixes = /\nmyhostname = {HOSTNAME}\nmyorigin = {HOSTNAME}\n\
+         inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmydestination =\n\
+         mynetworks = 127.0.0.0/8\nalias_maps =\nalias_database =\nlocal_recipient_maps =\n\
+         smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination\n\
+         smtp_host_lookup = native\ndisable_dns_lookups = yes\n\
+         smtpd_client_connection_count_limit = 0\n{settings}"
+    )
+}
+
+/// Passes mail on as it is: to the address beside its domain.
+fn passing_on(next_hops: &[(&str, SocketAddr)]) -> String {
     let hops: Vec<String> = next_hops
         .iter()
         .map(|(domain, address)| {
@@ -141,20 +174,13 @@ fn main_cf(directory: &Path, next_hops: &[(&str, SocketAddr)]) -> String {
         .collect();
     let hops = hops.join(", ");
     format!(
-        "compatibility_level = 3.6\nqueue_directory = {directory}/queue\n\
-         data_directory = {directory}/data\nmaillog_file = {directory}/maillog\n\
-         maillog_file_prefixes = /\nmyhostname = {HOSTNAME}\nmyorigin = {HOSTNAME}\n\
-         inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmydestination =\n\
-         mynetworks = 127.0.0.0/8\nalias_maps =\nalias_database =\nlocal_recipient_maps =\n\
-         smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination\n\
-         default_transport = error:no such route in this test\n\
-         transport_maps = inline:{{ {hops} }}\n\
-         smtp_host_lookup = native\ndisable_dns_lookups = yes\nsmtputf8_enable = no\n\
+        "default_transport = error:no such route in this test\n\
+         transport_maps = inline:{{ {hops} }}\nsmtputf8_enable = no\n\
          local_header_rewrite_clients =\nremote_header_rewrite_domain =\n\
          always_add_missing_headers = no\nmessage_drop_headers =\n\
          disable_mime_input_processing = yes\ndisable_mime_output_conversion = yes\n\
          header_size_limit = 1048576\nline_length_limit = 1048576\nsmtp_line_length_limit = 0\n\
-         smtpd_client_connection_count_limit = 0\nin_flow_delay = 0\n\
+         in_flow_delay = 0\n\
          minimal_backoff_time = 5s\nqueue_run_delay = 5s\nmaximal_backoff_time = 10s\n"
     )
 }

@@ -1,0 +1,133 @@
+//! The whole way of a message, side by side with Postfix: rate, processor time, latency, memory.
+//!
+//! `cargo bench --bench relay`, with `-- --quick` for the base cells only. Source and sink are our
+//! own; servers run one at a time on loopback, each fresh for each run, and take turns, so that a
+//! busy machine disturbs all alike. Where Postfix is not installed, or we are not root, it is left
+//! out and says so. A message lost or sent twice fails the whole.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the benchmark")]
+#![allow(clippy::disallowed_methods, reason = "it measures by the clock")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../tests/interop/postfix.rs"]
+mod postfix;
+
+#[path = "relay/cell.rs"]
+mod cell;
+#[path = "relay/disk.rs"]
+mod disk;
+#[path = "relay/figures.rs"]
+mod figures;
+#[path = "relay/run.rs"]
+mod run;
+#[path = "relay/server.rs"]
+mod server;
+#[path = "relay/sink.rs"]
+mod sink;
+#[path = "relay/source.rs"]
+mod source;
+#[path = "relay/usage.rs"]
+mod usage;
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use cell::Cell;
+use run::Measured;
+use server::{Job, Kind};
+
+const JOBS: [Job; 3] = [Job::Accept, Job::Smtp, Job::Lmtp];
+const REPETITIONS: usize = 3;
+
+/// What of it all is run.
+struct Plan {
+    cells: &'static [Cell],
+    kinds: Vec<Kind>,
+    lasting: Duration,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    // Whoever runs or lists tests comes here, too.
+    if !has("--bench") || has("--test") || has("--list") {
+        return;
+    }
+    disk::choose();
+    let quick = has("--quick");
+    let mut kinds = vec![Kind::Quiet];
+    if postfix_is_here() {
+        kinds.push(Kind::Postfix);
+    } else {
+        println!("# LEFT OUT: Postfix is not installed, or we are not root");
+    }
+    let (cells, millis) = if quick { (&cell::ALL[..1], 2000) } else { (&cell::ALL[..], 2500) };
+    let plan = Plan { cells, kinds, lasting: Duration::from_millis(millis) };
+    bench(&plan);
+}
+
+fn postfix_is_here() -> bool {
+    nix::unistd::Uid::effective().is_root()
+        && std::path::Path::new("/usr/lib/postfix/sbin/master").exists()
+}
+
+fn bench(plan: &Plan) {
+    let runtime = Runtime::new().unwrap();
+    figures::legend();
+    let mut compared = Vec::new();
+    for cell in plan.cells {
+        let base = cell.name == cell::BASE.name;
+        bench_ground(&runtime, cell, plan.lasting);
+        for job in JOBS {
+            let mut kinds = plan.kinds.clone();
+            if base {
+                kinds.push(Kind::Talking);
+            }
+            let medians = bench_job(&runtime, cell, job, &kinds, plan.lasting);
+            if base && let [ours, postfix, _] = medians[..] {
+                compared.push((job, ours, postfix));
+            }
+        }
+    }
+    for (job, ours, postfix) in compared {
+        figures::print_ratios(job, &ours, &postfix);
+    }
+}
+
+/// What no server can exceed: the load alone, and the disk alone.
+fn bench_ground(runtime: &Runtime, cell: &Cell, lasting: Duration) {
+    let (mut rates, mut syncs) = (Vec::new(), Vec::new());
+    for _ in 0..REPETITIONS {
+        rates.push(run::ceiling(runtime, cell, lasting / 2));
+        syncs.push(disk::syncs(lasting / 4));
+    }
+    figures::print(&format!("relay.ceiling.{}.rate", cell.name), figures::median(rates), "msg/s");
+    if cell.name == cell::BASE.name {
+        figures::print("relay.syncs", figures::median(syncs), "/s");
+    }
+}
+
+/// The medians of each server, which take turns.
+fn bench_job(
+    runtime: &Runtime,
+    cell: &Cell,
+    job: Job,
+    kinds: &[Kind],
+    lasting: Duration,
+) -> Vec<Measured> {
+    let mut runs = vec![Vec::new(); kinds.len()];
+    for _ in 0..REPETITIONS {
+        for (kind, runs) in kinds.iter().zip(&mut runs) {
+            runs.push(run::serve(runtime, cell, job, *kind, lasting));
+        }
+    }
+    let medians: Vec<Measured> = runs.iter().map(|runs| figures::medians(runs)).collect();
+    for (kind, median) in kinds.iter().zip(&medians) {
+        figures::print_run(job, cell.name, *kind, median);
+    }
+    medians
+}
