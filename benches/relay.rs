@@ -81,7 +81,6 @@ fn bench(plan: &Plan) {
     let mut compared = Vec::new();
     for cell in plan.cells {
         let base = cell.name == cell::BASE.name;
-        bench_ground(&runtime, cell, plan.lasting);
         for job in JOBS {
             let mut kinds = plan.kinds.clone();
             if base {
@@ -98,20 +97,7 @@ fn bench(plan: &Plan) {
     }
 }
 
-/// What no server can exceed: the load alone, and the disk alone.
-fn bench_ground(runtime: &Runtime, cell: &Cell, lasting: Duration) {
-    let (mut rates, mut syncs) = (Vec::new(), Vec::new());
-    for _ in 0..REPETITIONS {
-        rates.push(run::ceiling(runtime, cell, lasting / 2));
-        syncs.push(disk::syncs(lasting / 4));
-    }
-    figures::print(&format!("relay.ceiling.{}.rate", cell.name), figures::median(rates), "msg/s");
-    if cell.name == cell::BASE.name {
-        figures::print("relay.syncs", figures::median(syncs), "/s");
-    }
-}
-
-/// The medians of each server, which take turns.
+/// The medians of each server in one cell; they take turns, with the ground under them in between.
 fn bench_job(
     runtime: &Runtime,
     cell: &Cell,
@@ -120,14 +106,42 @@ fn bench_job(
     lasting: Duration,
 ) -> Vec<Measured> {
     let mut runs = vec![Vec::new(); kinds.len()];
+    let mut ground = Ground::default();
     for _ in 0..REPETITIONS {
+        if job == Job::Accept {
+            ground.measure(runtime, cell, lasting);
+        }
         for (kind, runs) in kinds.iter().zip(&mut runs) {
             runs.push(run::serve(runtime, cell, job, *kind, lasting));
         }
     }
+    ground.print(cell);
     let medians: Vec<Measured> = runs.iter().map(|runs| figures::medians(runs)).collect();
     for (kind, median) in kinds.iter().zip(&medians) {
         figures::print_run(job, cell.name, *kind, median);
     }
     medians
+}
+
+/// What no server can exceed: the load alone, and the disk alone.
+#[derive(Default)]
+struct Ground {
+    rates: Vec<f64>,
+    syncs: Vec<f64>,
+}
+
+impl Ground {
+    fn measure(&mut self, runtime: &Runtime, cell: &Cell, lasting: Duration) {
+        self.rates.push(run::ceiling(runtime, cell, lasting / 2));
+        self.syncs.push(disk::syncs(lasting / 4));
+    }
+
+    fn print(self, cell: &Cell) {
+        if self.rates.is_empty() {
+            return;
+        }
+        let name = cell.name;
+        figures::print(&format!("relay.ceiling.{name}.rate"), figures::median(self.rates), "msg/s");
+        figures::print(&format!("relay.ceiling.{name}.syncs"), figures::median(self.syncs), "/s");
+    }
 }

@@ -11,7 +11,8 @@ const LEGEND: &str = "\
 # and system time of the server and its children. p50, p99: final dot to 250. memory: VmHWM;
 # of Postfix the sum of resident memory over its processes, pages they share counted in each.
 # Angarium logs from \"warn\" up; .logged is Angarium with its default, \"info\". Postfix always logs.
-# ceiling: the load straight into the sink. syncs: 4 KiB writes, each with fdatasync, one by one.";
+# ceiling: rate is the load straight into the sink; syncs are 4 KiB writes into space written before,
+# each with fdatasync, one after the other. Ratios compare the medians of the base cell.";
 
 /// What the lines mean.
 pub(crate) fn legend() {
