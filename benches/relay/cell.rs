@@ -18,7 +18,7 @@ pub(crate) struct Cell {
 }
 
 /// What the others differ from.
-pub(crate) const BASE: Cell = Cell { name: "4k.s20", octets: 4096, sessions: 20, single: false };
+const BASE: Cell = Cell { name: "4k.s20", octets: 4096, sessions: 20, single: false };
 
 /// All of them.
 pub(crate) const ALL: [Cell; 6] = [
@@ -31,6 +31,11 @@ pub(crate) const ALL: [Cell; 6] = [
 ];
 
 impl Cell {
+    /// Whether it is the one that the others differ from.
+    pub(crate) fn is_base(&self) -> bool {
+        self.name == BASE.name
+    }
+
     /// The load of this cell towards a server.
     pub(crate) fn load(&self, to: SocketAddr) -> Load {
         let Self { octets, sessions, single, .. } = *self;
