@@ -36,6 +36,8 @@ pub struct Job {
     pub due_ms: u64,
     /// When the message was accepted.
     pub arrived_ms: u64,
+    /// How long it is tried from then on; none is as long as the options say.
+    pub lifetime_ms: Option<u64>,
     /// Waits for the operator.
     pub held: bool,
 }
@@ -216,15 +218,12 @@ impl Scheduler {
         }
         let attempts = entry.job.attempts + 1;
         let (pace, arrived_ms) = (entry.job.pace, entry.job.arrived_ms);
-        let random = &mut self.random;
-        let due = self.options.backoff.after(
-            pace,
-            attempts,
-            arrived_ms,
-            assignment.started_ms,
-            now_ms,
-            random,
-        );
+        let own_lifetime_ms = entry.job.lifetime_ms;
+        let (backoff, random) = (&self.options.backoff, &mut self.random);
+        let lifetime_ms = own_lifetime_ms.unwrap_or(backoff.lifetime_ms);
+        let deadline_ms = arrived_ms.saturating_add(lifetime_ms);
+        let started_ms = assignment.started_ms;
+        let due = backoff.after(pace, attempts, deadline_ms, started_ms, now_ms, random);
         let Some(due_ms) = due else {
             self.forget(assignment.key);
             return Decision::Expired;

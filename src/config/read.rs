@@ -132,6 +132,7 @@ impl<'a> Reading<'a> {
             relay,
             all(routes),
             self.section(root),
+            self.section(root),
             probe,
             self.section(root),
             self.section(root),

@@ -98,7 +98,7 @@ mod tests {
     use angarium_queue::schedule::{Job, Options, Pace, Pick, RouteId, Scheduler};
 
     use super::*;
-    use crate::envelope::Envelope;
+    use crate::envelope::{Envelope, Origin};
     use crate::syntax::path::parse_reverse_path;
 
     fn assignment() -> Assignment {
@@ -118,6 +118,7 @@ mod tests {
                 attempts: 0,
                 due_ms: 0,
                 arrived_ms: 0,
+                lifetime_ms: None,
                 held: false,
             },
             0,
@@ -133,6 +134,7 @@ mod tests {
                 recipients: vec![],
                 body: crate::syntax::command::Body::SevenBit,
                 session: String::new(),
+                origin: Origin::Stranger,
             }),
             outcomes: vec![
                 (0, Outcome::Delivered("250 ok".into())),

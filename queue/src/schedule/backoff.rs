@@ -19,7 +19,7 @@ pub struct Backoff {
     pub exchanger_ms: Vec<u64>,
     /// The same at a configured next hop.
     pub next_hop_ms: Vec<u64>,
-    /// How long a message is tried, counted from its acceptance.
+    /// How long a message is tried, counted from its acceptance, where its job says nothing else.
     pub lifetime_ms: u64,
 }
 
@@ -29,17 +29,16 @@ const FALLBACK_MS: u64 = 300_000;
 
 impl Backoff {
     /// When the next attempt is due, after `attempts` failed ones of which the last started at
-    /// `started_ms`; `None` when the time is over.
+    /// `started_ms`; `None` when the time is over, at `deadline_ms`.
     pub(super) fn after(
         &self,
         pace: Pace,
         attempts: u32,
-        arrived_ms: u64,
+        deadline_ms: u64,
         started_ms: u64,
         now_ms: u64,
         random: &mut fastrand::Rng,
     ) -> Option<u64> {
-        let deadline_ms = arrived_ms.saturating_add(self.lifetime_ms);
         if started_ms >= deadline_ms {
             return None;
         }
