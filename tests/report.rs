@@ -5,6 +5,11 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use support::daemon::Daemon;
 use support::smtp::Client;
 use support::store::{Behaviour, Delivery, Store};
@@ -163,4 +168,82 @@ fn a_delay_is_told_once_and_only_to_those_who_may_relay() {
     let copies = scene.senders.deliveries();
     assert!(copies.iter().all(|copy| copy == &reports[0]), "{copies:?}");
     assert_eq!(daemon.log().matches("\"event\":\"reported\"").count(), 1);
+}
+
+/// Numbers of messages that the sender's mailbox holds a report of, each with the Message-IDs.
+fn reported(scene: &Scene) -> BTreeMap<u64, BTreeSet<String>> {
+    let mut found: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for delivery in scene.senders.deliveries() {
+        let text = text(&delivery);
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("no {name} in\n{text}")).to_owned()
+        };
+        let number = field("X-Number: ").parse().unwrap();
+        found.entry(number).or_default().insert(field("Message-ID: "));
+    }
+    found
+}
+
+/// Each message that was acknowledged fails, and has exactly one report: one Message-ID. A copy of
+/// that report may arrive twice, where a kill came between the 250 of the sender's mailstore and the
+/// record of it; a second report may not, as the report and the failure are one batch. A message
+/// whose 250 the kill swallowed may have a report too: it was whole in the queue.
+#[test]
+fn kills_lose_no_report_and_double_none() {
+    let scene = Scene::new();
+    scene.refuse_content("bad@ours.example", "554 5.6.0 no");
+    let queue = "[queue]\nretry_next_hop = [\"1s\"]\n";
+    let mut daemon = Daemon::start(&scene.tables(queue));
+    let seed = std::process::id().into();
+    eprintln!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (stopping, acknowledged) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
+    let address = daemon.addr();
+    let kills = if support::long() { 300 } else { 40 };
+    std::thread::scope(|scope| {
+        for sender in 0..4_u64 {
+            let (stopping, acknowledged) = (&stopping, &acknowledged);
+            scope.spawn(move || {
+                let mut number = sender;
+                while !stopping.load(Ordering::Relaxed) {
+                    let Ok(mut client) = Client::try_greet(address, "c.example") else {
+                        std::thread::sleep(Duration::from_millis(5));
+                        continue;
+                    };
+                    loop {
+                        number += 4;
+                        let content = format!("X-Number: {number}\r\n\r\nnote\r\n");
+                        let to = ["good@ours.example", "bad@ours.example"];
+                        let sent =
+                            client.try_send_message("s@senders.example", &to, content.as_bytes());
+                        match sent {
+                            Ok(reply) if reply.code == 250 => {
+                                acknowledged.lock().unwrap().insert(number);
+                            }
+                            _ => break,
+                        }
+                        if stopping.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        for _ in 0..kills {
+            std::thread::sleep(Duration::from_millis(random.u64(5..150)));
+            daemon.kill_9();
+            daemon.restart();
+        }
+        stopping.store(true, Ordering::Relaxed);
+    });
+    daemon.drain(ARRIVAL);
+    let (reported, acknowledged) = (reported(&scene), acknowledged.into_inner().unwrap());
+    let lost: Vec<_> = acknowledged.iter().filter(|n| !reported.contains_key(n)).collect();
+    assert!(lost.is_empty(), "seed {seed}: no report of {lost:?}");
+    let doubled: Vec<_> = reported.iter().filter(|(_, ids)| ids.len() > 1).collect();
+    assert!(doubled.is_empty(), "seed {seed}: {doubled:?}");
+    assert!(acknowledged.len() > kills, "seed {seed}: the load was too small to mean anything");
+    println!("report.acknowledged = {} messages", acknowledged.len());
+    println!("report.copies = {} more than one", scene.senders.count() - reported.len());
 }

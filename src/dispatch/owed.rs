@@ -127,6 +127,9 @@ impl Dispatcher {
         if order.action != Action::Failed {
             return self.record_changes(order.id, order.changes);
         }
+        if self.owed.is_empty() {
+            self.next_round_ms = clock::now_ms() + ROUND_MS;
+        }
         self.owed.insert(order.id);
         if !order.again {
             let owed =

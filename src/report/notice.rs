@@ -24,9 +24,10 @@ This is the mail system at {hostname}.
 {introduction}
 
 {recipients}
-The message was taken on {arrived}
-and had the queue id {queue_id} here. If you need help, write to the postmaster
-of your own provider, and add this report.
+
+Your message was taken here on {arrived},
+under the queue id {queue_id}. If you need help, write to the
+postmaster of your own provider, and add this report.
 ";
 
 /// Kinds of trouble that call for different advice.
@@ -48,7 +49,7 @@ impl Trouble {
         if recipient.expired {
             return if dsn::reply(reason).is_some() { Self::Expired } else { Self::Unreachable };
         }
-        match dsn::given(reason) {
+        match dsn::given(reason).filter(|status| status.class == 5) {
             Some(EnhancedStatus { subject, detail, .. }) => match (subject, detail) {
                 (1, 7 | 8) | (7, _) => Self::Policy,
                 (1, 1 | 2 | 3 | 6 | 10) | (2, 1) => Self::NoMailbox,
@@ -141,22 +142,26 @@ fn introduction(report: &Report<'_>) -> String {
 
 /// Those with the same reason stand together, in the order of the envelope.
 fn recipients(report: &Report<'_>) -> String {
-    let mut groups: Vec<(&Recipient, Vec<&str>)> = Vec::new();
+    let mut groups: Vec<(&Recipient, Vec<&Recipient>)> = Vec::new();
     let mut known: HashMap<(&str, bool), usize> = HashMap::new();
     for recipient in report.recipients {
         let group = (recipient.reason.as_str(), recipient.expired);
         let place = *known.entry(group).or_insert(groups.len());
         match groups.get_mut(place) {
-            Some((_, addresses)) => addresses.push(&recipient.address),
-            None => groups.push((recipient, vec![&recipient.address])),
+            Some((_, alike)) => alike.push(recipient),
+            None => groups.push((recipient, vec![recipient])),
         }
     }
     let mut out = String::new();
-    for (first, addresses) in groups.iter().take(NAMED_MAX) {
-        for address in addresses.iter().take(NAMED_MAX) {
-            out.push_str(&format!("<{}>\n", printable(address)));
+    for (first, alike) in groups.iter().take(NAMED_MAX) {
+        for recipient in alike.iter().take(NAMED_MAX) {
+            let original = recipient.original.as_ref();
+            let said =
+                original.map_or_else(String::new, |said| format!(" (you wrote to <{said}>)"));
+            out.push_str(&printable(&format!("<{}>{said}", recipient.address)));
+            out.push('\n');
         }
-        if let Some(more) = addresses.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        if let Some(more) = alike.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
             out.push_str(&format!("and {more} more\n"));
         }
         if report.action == Action::Failed {
@@ -166,8 +171,9 @@ fn recipients(report: &Report<'_>) -> String {
         out.push('\n');
     }
     if groups.len() > NAMED_MAX {
-        out.push_str("More recipients are named in the part of this report for programs.\n\n");
+        out.push_str("More recipients are named in the part of this report for programs.\n");
     }
+    out.truncate(out.trim_end().len());
     out
 }
 
@@ -175,7 +181,11 @@ fn write_said(recipient: &Recipient, out: &mut String) {
     let (who, what) = match (dsn::reply(&recipient.reason), &recipient.remote) {
         (Some(said), Some(remote)) => (format!("{remote} said:"), said),
         (Some(said), None) => ("The other side said:".to_owned(), said),
-        (None, _) => ("What happened:".to_owned(), recipient.reason.as_str()),
+        (None, _) => {
+            let reason = recipient.reason.as_str();
+            let words = EnhancedStatus::parse_prefix(reason).map_or(reason, |(_, words)| words);
+            ("What happened:".to_owned(), words)
+        }
     };
     fill(&who, "    ", out);
     fill(what, "        ", out);
