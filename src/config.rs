@@ -15,6 +15,7 @@ mod option;
 mod read;
 mod recipients;
 mod reference;
+mod template;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -22,8 +23,8 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use declare::{
-    Config, Control, Domain, Format, Level, Listener, Log, Metrics, Probe, Queue, Relay, Role,
-    Route, SECTIONS, Timeout,
+    Config, Control, Domain, Format, Level, Listener, Log, Metrics, Probe, Queue, Relay, Report,
+    Role, Route, SECTIONS, Timeout,
 };
 pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};

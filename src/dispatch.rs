@@ -2,21 +2,24 @@
 //!
 //! Promises that the scheduler and the spool agree on every message: what is accepted becomes jobs,
 //! what an attempt settled is recorded before it is forgotten, and what the operator does is
-//! durable before it is answered. Holds no lock; everything comes through channels.
+//! durable before it is answered; and that every failure is reported to the sender, or stays owed.
+//! Holds no lock; everything comes through channels.
 
 mod measure;
+mod notify;
 mod operate;
+mod owed;
 mod pauses;
 mod record;
 mod routing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{Assignment, Decision, Options, Pick, RouteId, Scheduler, Waits};
-use angarium_queue::spool::{CommitError, Op, Spool};
+use angarium_queue::spool::{CommitError, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinSet};
 use tokio::time::sleep;
@@ -26,7 +29,9 @@ use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
 use crate::net::connection::Times;
+use crate::report;
 use crate::route::{Destination, Table};
+use notify::Notified;
 pub use pauses::Pauses;
 use record::Record;
 
@@ -44,6 +49,12 @@ pub struct Settings {
     pub table: Arc<Table>,
     /// Every permanent failure becomes a deferral.
     pub soft_bounce: bool,
+    /// How reports to senders look.
+    pub report: Arc<report::Settings>,
+    /// How long delivery of a report is tried.
+    pub report_lifetime_ms: u64,
+    /// The ages at which the sender of a message that still waits is told.
+    pub delay_warning_ms: Vec<u64>,
 }
 
 /// What the operator may do to one message.
@@ -132,6 +143,15 @@ pub struct Dispatcher {
     reviving: HashMap<MessageId, Vec<u32>>,
     revive: mpsc::UnboundedSender<MessageId>,
     revived: mpsc::UnboundedReceiver<MessageId>,
+    /// Reports that are being made.
+    reports: JoinSet<Notified>,
+    /// Messages about which no second report may be begun meanwhile.
+    telling: HashSet<MessageId>,
+    /// Messages whose report could not be made when it was due.
+    owed: BTreeSet<MessageId>,
+    /// What is left of the present round of trying again.
+    owed_round: Vec<MessageId>,
+    next_round_ms: u64,
     /// Assignments that started before this may be on a route that has changed since.
     reloaded_ms: u64,
     pauses: Pauses,
@@ -160,12 +180,18 @@ impl Dispatcher {
             reviving: HashMap::new(),
             revive,
             revived,
+            reports: JoinSet::new(),
+            telling: HashSet::new(),
+            owed: BTreeSet::new(),
+            owed_round: Vec::new(),
+            next_round_ms: 0,
             reloaded_ms: 0,
             pauses,
             stopping: false,
         };
         for stored in dispatcher.spool.scan() {
             dispatcher.enqueue_stored(&stored);
+            dispatcher.note_owed(&stored);
         }
         dispatcher
     }
@@ -178,14 +204,15 @@ impl Dispatcher {
     ) {
         let (mut arrivals, mut asked) = (Vec::new(), Vec::new());
         loop {
-            let wake_in = self.start_deliveries();
-            if self.stopping && self.deliveries.is_empty() {
+            let wake_in = self.start_deliveries().min(self.start_owed_reports());
+            if self.stopping && self.deliveries.is_empty() && self.reports.is_empty() {
                 return;
             }
             tokio::select! {
                 _ = accepted.recv_many(&mut arrivals, BATCH), if !accepted.is_closed() => {}
                 count = requests.recv_many(&mut asked, BATCH) => if count == 0 { return },
                 Some(ended) = self.deliveries.join_next_with_id() => self.settle_ended(ended),
+                Some(made) = self.reports.join_next() => self.notified(made),
                 Some(id) = self.revived.recv() => self.enqueue_revived(id),
                 () = sleep(wake_in) => {}
             }
@@ -252,9 +279,7 @@ impl Dispatcher {
         record.log(&self.destination(assignment.route));
         measure::settled(&record, &self.destination(assignment.route));
         let changes = record.changes();
-        if !changes.is_empty() {
-            self.spool.record(vec![Op::Update { id: assignment.id, changes }]);
-        }
+        self.conclude(assignment, delivery, changes, now_ms);
         let retried = matches!(decision, Decision::Retry { .. });
         if retried && assignment.started_ms <= self.reloaded_ms {
             self.reroute(assignment.key, now_ms);

@@ -19,6 +19,19 @@ pub struct Recipient {
     pub original: Option<String>,
 }
 
+/// Where a message came from.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// From a client that nothing is known of; its reverse-path may be forged.
+    #[default]
+    Stranger,
+    /// From a client that may relay.
+    Relay,
+    /// From ourselves: a report to a sender.
+    Report,
+}
+
 /// What travels with a message beside its content.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Envelope {
@@ -40,6 +53,9 @@ pub struct Envelope {
     /// The session that brought it, as the log names it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub session: String,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "is_stranger")]
+    pub origin: Origin,
 }
 
 impl Envelope {
@@ -60,6 +76,10 @@ fn is_false(flag: &bool) -> bool {
 
 fn is_seven_bit(body: &Body) -> bool {
     *body == Body::SevenBit
+}
+
+fn is_stranger(origin: &Origin) -> bool {
+    *origin == Origin::Stranger
 }
 
 mod reverse_path_text {
@@ -99,6 +119,7 @@ mod tests {
                 eight_bit: true,
                 long_lines: true,
                 session: "s1".into(),
+                origin: Origin::Relay,
             };
             assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
         }
@@ -107,7 +128,8 @@ mod tests {
     #[test]
     fn reads_later_versions_and_refuses_nonsense() {
         let later = br#"{"from":"","rcpt":[{"to":"a@b.example"}],"deadline":5}"#;
-        assert_eq!(Envelope::decode(later).unwrap().recipients.len(), 1);
+        let later = Envelope::decode(later).unwrap();
+        assert_eq!((later.recipients.len(), later.origin), (1, Origin::Stranger));
         assert!(Envelope::decode(b"\0\0").is_err());
         assert!(Envelope::decode(br#"{"from":"","rcpt":[{"to":"a b"}]}"#).is_err());
     }

@@ -101,6 +101,23 @@ pub fn outage_over(next_hop: impl Display) {
     info!(event = "outage-over", %next_hop);
 }
 
+/// A report to the sender of a message is in the queue, as a message of its own.
+pub fn reported(
+    id: impl Display,
+    of: impl Display,
+    sender: impl Display,
+    action: &str,
+    recipients: usize,
+    next_hop: impl Display,
+) {
+    info!(event = "reported", %id, %of, %sender, action, recipients, %next_hop);
+}
+
+/// A report could not be made now; it is still owed, or left out if it was about a delay.
+pub fn report_put_off(of: impl Display, action: &str, why: impl Display) {
+    warn!(event = "report-put-off", %of, action, %why);
+}
+
 /// The operator did something to a message.
 pub fn operated(id: impl Display, verb: &str) {
     info!(event = "operated", %id, verb);

@@ -27,7 +27,7 @@
 //! | 1 | [`syntax`] octets to values and back; [`envelope`] what travels beside content |
 //! | 2 | [`session`] receiving, without I/O |
 //! | 3 | [`policy`] verdicts; [`route`] recipient to destination |
-//! | 4 | [`delivery`] sending, without I/O, and what becomes of each recipient |
+//! | 4 | [`delivery`] sending, without I/O, and what becomes of each recipient; [`report`] to senders |
 //! | 5 | [`net`] sockets and clock; [`pool`]; [`probe`]; [`intake`]; [`receive`]; [`agent`]; [`dispatch`] |
 //! | 6 | [`config`]; [`control`]; [`daemon`]; [`demo`]; [`cli`] |
 //!
@@ -35,6 +35,7 @@
 //! - A `250` after content is said only after the spool's sync returned (`intake`).
 //! - Floors 0 to 4 open no socket and ask no clock: `now` is an argument.
 //! - Each recipient of an assignment gets one outcome, decided in `delivery::outcome`.
+//! - A report is durable together with the failure that it tells of (`dispatch::notify`).
 //! - The scheduler belongs to one task and holds no lock; where a recipient goes is never stored.
 //! - A panic ends one session or one delivery, and loses no accepted message.
 
@@ -56,6 +57,7 @@ pub mod pool;
 pub mod probe;
 pub mod receive;
 pub mod registry;
+pub mod report;
 pub mod route;
 pub mod session;
 pub mod syntax;

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
+use crate::envelope::Origin;
 use crate::event;
 use crate::intake::{Incoming, Intake};
 use crate::metric;
@@ -173,7 +174,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                 let verdict = self.judge_recipient(&path).await?;
                 self.session.handle_recipient(verdict, clock::instant());
             }
-            Output::Begin(accepted) => {
+            Output::Begin(mut accepted) => {
+                if self.may_relay {
+                    accepted.envelope.origin = Origin::Relay;
+                }
                 self.incoming =
                     Some(self.services.intake.begin(*accepted, self.client, &self.name));
             }

@@ -96,6 +96,8 @@ pub struct Stored {
     pub size: u64,
     /// The operator holds it.
     pub held: bool,
+    /// When its sender was last told that it is delayed, in ms since the epoch; 0 is never.
+    pub told_ms: u64,
     /// On whose account it is.
     pub tenant: Arc<str>,
     /// One state per recipient, in the order of the envelope.

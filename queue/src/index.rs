@@ -113,6 +113,7 @@ impl Index {
             Record::Hold(id) => self.set_held(id, true),
             Record::Release(id) => self.set_held(id, false),
             Record::Remove(id) => self.end(id),
+            Record::Told(id, at_ms) => self.told(id, at_ms),
         }
     }
 
@@ -143,6 +144,7 @@ impl Index {
         };
         self.census.leave(&entry.stored);
         entry.stored.held = stored.held;
+        entry.stored.told_ms = entry.stored.told_ms.max(stored.told_ms);
         for (known, moved) in entry.stored.recipients.iter_mut().zip(stored.recipients) {
             if !known.is_ended() {
                 *known = moved;
@@ -171,6 +173,12 @@ impl Index {
             self.census.leave(&entry.stored);
             entry.stored.held = held;
             self.census.enter(&entry.stored);
+        }
+    }
+
+    fn told(&mut self, id: MessageId, at_ms: u64) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.stored.told_ms = entry.stored.told_ms.max(at_ms);
         }
     }
 
@@ -242,6 +250,7 @@ mod tests {
             arrived_ms: 0,
             size: 0,
             held: false,
+            told_ms: 0,
             tenant: "t".into(),
             recipients: states.to_vec(),
         }
@@ -312,6 +321,19 @@ mod tests {
     }
 
     #[test]
+    fn the_last_report_of_a_delay_is_remembered() {
+        let mut index = Index::default();
+        let message = stored(1, &[RecipientState::fresh()]);
+        index.apply(Record::Append(message.clone(), at(1)));
+        for at_ms in [7, 9, 8] {
+            index.apply(Record::Told(message.id, at_ms));
+        }
+        // A copy that moves may carry what was known before.
+        index.apply(Record::Moved(message.clone(), at(2)));
+        assert_eq!(index.get(message.id).unwrap().stored.told_ms, 9);
+    }
+
+    #[test]
     fn strangers_and_wrong_recipients_change_nothing() {
         let mut index = Index::default();
         index.apply(Record::Append(stored(1, &[RecipientState::fresh()]), at(1)));
@@ -321,6 +343,7 @@ mod tests {
         index.apply(update(2, 0));
         index.apply(Record::Hold(stranger));
         index.apply(Record::Remove(stranger));
+        index.apply(Record::Told(stranger, 5));
         assert_eq!(index.scan(), before);
         assert!(index.take_content_freed().is_empty());
         // Without recipients, nothing is left to do from the start.

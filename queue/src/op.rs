@@ -66,6 +66,8 @@ pub enum Op {
     Release(MessageId),
     /// Forget a message: the operator's end.
     Remove(MessageId),
+    /// Remember that the sender was told of a delay, at this time in ms since the epoch.
+    Told(MessageId, u64),
 }
 
 /// Why a batch did not become durable.

@@ -19,6 +19,7 @@ const UPDATE: u8 = 3;
 const HOLD: u8 = 4;
 const RELEASE: u8 = 5;
 const REMOVE: u8 = 6;
+const TOLD: u8 = 7;
 
 /// The most recipients one message may have; memory for their states is taken by this number.
 pub(crate) const RECIPIENTS_MAX: u32 = 1_000_000;
@@ -52,6 +53,7 @@ pub(crate) enum Record {
     Hold(MessageId),
     Release(MessageId),
     Remove(MessageId),
+    Told(MessageId, u64),
 }
 
 /// A message on its way to a newer segment, with its octets as they were read.
@@ -88,6 +90,13 @@ pub(crate) fn encode(op: &Op, position: Position, out: &mut Vec<u8>) -> Record {
             framed(REMOVE, out, |out| put_u64(out, id.as_u64()));
             Record::Remove(*id)
         }
+        Op::Told(id, at_ms) => {
+            framed(TOLD, out, |out| {
+                put_u64(out, id.as_u64());
+                put_u64(out, *at_ms);
+            });
+            Record::Told(*id, *at_ms)
+        }
     }
 }
 
@@ -115,6 +124,7 @@ fn encode_append(message: &NewMessage, position: Position, out: &mut Vec<u8>) ->
         arrived_ms: message.arrived_ms,
         size: message.body.octets(),
         held: message.held,
+        told_ms: 0,
         tenant: message.tenant.clone(),
         recipients: vec![RecipientState::fresh(); message.recipients as usize],
     };
@@ -155,6 +165,7 @@ fn encode_head(stored: &Stored, place: &Place, out: &mut Vec<u8>) {
     put_u32(out, place.envelope_octets);
     put_u32(out, place.envelope_crc);
     put_u32(out, place.body_crc);
+    put_u64(out, stored.told_ms);
     put_text(out, &stored.tenant);
 }
 
@@ -250,6 +261,7 @@ fn decode(kind: u8, fields: &[u8], position: Position) -> Option<Record> {
         HOLD => Record::Hold(input.id()?),
         RELEASE => Record::Release(input.id()?),
         REMOVE => Record::Remove(input.id()?),
+        TOLD => Record::Told(input.id()?, input.u64()?),
         _ => return None,
     };
     input.is_empty().then_some(record)
@@ -264,6 +276,7 @@ fn decode_message(
     let flags = input.u8()?;
     let recipients = input.u32().filter(|count| *count <= RECIPIENTS_MAX)?;
     let (envelope_octets, envelope_crc, body_crc) = (input.u32()?, input.u32()?, input.u32()?);
+    let told_ms = input.u64()?;
     let tenant: Arc<str> = input.text()?;
     let recipients = if moved {
         (0..recipients).map(|_| decode_state(input)).collect::<Option<_>>()?
@@ -278,7 +291,7 @@ fn decode_message(
     let segment = position.segment;
     let octets = input.taken() as u64 + 5;
     let place = Place { segment, at, envelope_octets, envelope_crc, body_crc, staged, octets };
-    Some((Stored { id, arrived_ms, size, held, tenant, recipients }, place))
+    Some((Stored { id, arrived_ms, size, held, told_ms, tenant, recipients }, place))
 }
 
 fn decode_update(input: &mut Input<'_>) -> Option<Record> {

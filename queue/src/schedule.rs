@@ -38,6 +38,8 @@ pub struct Job {
     pub due_ms: u64,
     /// When the message was accepted.
     pub arrived_ms: u64,
+    /// How long it is tried from then on; none is as long as the options say.
+    pub lifetime_ms: Option<u64>,
     /// Waits for the operator.
     pub held: bool,
 }
@@ -245,16 +247,18 @@ impl Scheduler {
         if !attempt.outage {
             self.unpark(assignment.route, now_ms);
         }
+        let usual_lifetime_ms = self.options.backoff.lifetime_ms;
         let Some(entry) = self.give_back(assignment) else { return Decision::Withdrawn };
         if attempt.deferred.is_empty() {
             self.forget(assignment.key);
             return Decision::Done;
         }
         let job = &entry.job;
+        let lifetime_ms = job.lifetime_ms.unwrap_or(usual_lifetime_ms);
         let failed = Failed {
             pace: job.pace,
             attempts: job.attempts + 1,
-            arrived_ms: job.arrived_ms,
+            deadline_ms: job.arrived_ms.saturating_add(lifetime_ms),
             started_ms: assignment.started_ms,
         };
         let Some(due_ms) = self.options.backoff.after(&failed, now_ms, &mut self.random) else {

@@ -30,6 +30,7 @@ enum Step {
     Hold(MessageId),
     Release(MessageId),
     Remove(MessageId),
+    Told(MessageId, u64),
 }
 
 /// What the spool should hold.
@@ -48,6 +49,7 @@ impl Model {
                     arrived_ms: 1_000 + id.counter(),
                     size: *length as u64,
                     held: *held,
+                    told_ms: 0,
                     tenant: "tenant".into(),
                     recipients: vec![RecipientState::fresh(); *recipients as usize],
                 };
@@ -66,6 +68,10 @@ impl Model {
             Step::Release(id) => self.set_held(id, false),
             Step::Remove(id) => {
                 self.live.remove(id);
+            }
+            Step::Told(id, at_ms) => {
+                let Some(stored) = self.live.get_mut(id) else { return };
+                stored.told_ms = stored.told_ms.max(*at_ms);
             }
         }
     }
@@ -219,6 +225,7 @@ impl Runner {
             Step::Hold(id) => Op::Hold(id),
             Step::Release(id) => Op::Release(id),
             Step::Remove(id) => Op::Remove(id),
+            Step::Told(id, at_ms) => Op::Told(id, at_ms),
         })
     }
 
@@ -239,6 +246,8 @@ impl Runner {
                 // A report and what it closes.
                 batch.push(self.append()?);
                 batch.extend(self.change());
+                let at_ms = self.random.u64(..);
+                batch.extend(self.known().map(|id| Step::Told(id, at_ms)));
             }
             6 => batch.extend(self.known().map(Step::Hold)),
             7 => batch.extend(self.known().map(Step::Release)),

@@ -45,6 +45,7 @@ fn job(counter: u64) -> Job {
         // Accepted over a minute.
         arrived_ms: counter * 6,
         held: false,
+        lifetime_ms: None,
     }
 }
 

@@ -15,7 +15,9 @@ use super::address::{
 };
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
+use super::template::TemplateOf;
 use super::value::{Count, Flag, List, Named, NotEmpty, OneOf, Parsed, Size, Span, Text};
+use crate::report::template::Template;
 use crate::route::next_hop::{NextHop, Via};
 use crate::route::pattern::Pattern;
 use crate::route::recipients::Recipients;
@@ -29,6 +31,7 @@ pub const SECTIONS: &[Described] = &[
     Relay::DESCRIBED,
     Route::DESCRIBED,
     Queue::DESCRIBED,
+    Report::DESCRIBED,
     Probe::DESCRIBED,
     Timeout::DESCRIBED,
     Control::DESCRIBED,
@@ -73,6 +76,8 @@ sections! {
         routes: Vec<Route>;
         /// The queue.
         queue: Queue;
+        /// Reports to senders.
+        report: Report;
         /// The verification of recipients.
         probe: Probe;
         /// The timeouts of a delivery.
@@ -197,6 +202,16 @@ sections! {
         /// How long delivery is tried before the sender gets a report of failure.
         lifetime: Duration as Span = default r#""5d""#, in "1s" to "60d", by "rfc5321bis 4.5.4.1";
 
+        /// How long delivery of a report to a sender is tried; nobody is told if it fails.
+        report_lifetime: Duration as Span = default r#""2d""#, in "1s" to "60d",
+            by "rfc5321bis 4.5.4.1";
+
+        /// At which ages of a message that still waits its sender gets a report of the delay, if it
+        /// came from the networks of `[relay]`. Never for bulk mail, lists and automatic mail. An
+        /// empty list: never at all.
+        delay_warning: Vec<Duration> as List<Span> = default r#"["4h"]"#, in "1s" to "60d",
+            by "rfc5321bis 4.5.4.1";
+
         /// Accept mail, but deliver none.
         paused: bool as Flag = default "false";
 
@@ -217,6 +232,21 @@ sections! {
         /// The free space of the spool's disk below which no new mail is taken: it gets 452 4.3.1,
         /// and what is queued is still delivered.
         min_free: u64 as Size = default r#""64MiB""#, in "1MiB" to "1TiB";
+    }
+
+    /// The reports that senders get of mail that could not be delivered, or not yet.
+    Table Report = "report" {
+        /// Whom they are from. Without it: mailer-daemon at the host name.
+        from: Option<String> as Mailbox = optional r#""mailer-daemon@example.org""#;
+
+        /// Up to this size a message that failed is given back whole; of a larger one the header is.
+        max_content: u64 as Size = default r#""50KiB""#, in "0B" to "1MiB", by "RFC 3461 4.3";
+
+        /// A file with the words for people, as an absolute path; empty for the built-in ones. It
+        /// is plain text with placeholders: {introduction} says what has happened, {recipients}
+        /// lists them with what was said and can be done, and {hostname}, {sender}, {arrived} and
+        /// {queue_id} are of the message. `{{` is a brace.
+        template: Option<Template> as TemplateOf = default "\"\"";
     }
 
     /// How recipients are verified at their mailstore (recipients = "probe").

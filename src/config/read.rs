@@ -134,6 +134,7 @@ impl<'a> Reading<'a> {
             relay,
             all(routes),
             self.section(root),
+            self.section(root),
             probe,
             self.section(root),
             self.section(root),

@@ -9,6 +9,7 @@ use crate::dispatch;
 use crate::net::connection::Times;
 use crate::probe::Lifetimes;
 use crate::receive::Rules;
+use crate::report;
 use crate::route::{Domain, Handling, Rule, Table};
 use crate::session;
 use crate::session::limit::Limits;
@@ -88,6 +89,22 @@ pub(super) fn dispatch(config: &Config, table: &Arc<Table>) -> dispatch::Setting
         times: times(config),
         table: Arc::clone(table),
         soft_bounce: queue.soft_bounce,
+        report: Arc::new(report(config)),
+        report_lifetime_ms: to_millis(&queue.report_lifetime),
+        delay_warning_ms: millis(&queue.delay_warning),
+    }
+}
+
+/// How reports to senders look.
+fn report(config: &Config) -> report::Settings {
+    let hostname = &config.hostname;
+    let given = config.report.from.as_deref().and_then(|from| mailbox(from, None));
+    let own = || mailbox("mailer-daemon", Some(hostname));
+    report::Settings {
+        hostname: hostname.clone(),
+        from: given.or_else(own).unwrap_or_else(report::nobody),
+        content_octets_max: usize::try_from(config.report.max_content).unwrap_or(usize::MAX),
+        template: config.report.template.clone(),
     }
 }
 

@@ -102,7 +102,8 @@ impl Dispatcher {
             _ => None,
         };
         let failed: Vec<_> = stored.recipients.iter().enumerate().filter_map(failed).collect();
-        if failed.is_empty() || self.reviving.contains_key(&stored.id) {
+        let busy = self.reviving.contains_key(&stored.id) || self.telling.contains(&stored.id);
+        if failed.is_empty() || busy {
             return drop(answer.send(Ok(true)));
         }
         self.reviving.insert(stored.id, failed.iter().map(|(index, _)| *index).collect());
@@ -111,10 +112,9 @@ impl Dispatcher {
         let changes = failed.into_iter().map(change).collect();
         let (id, revive) = (stored.id, self.revive.clone());
         let done = move |result: Result<(), CommitError>| {
-            if result.is_ok() {
-                // The dispatcher is gone only when the daemon stops; the change is recorded.
-                let _ = revive.send(id);
-            }
+            // Told of a refusal too: those still failed are passed over. The dispatcher is gone only
+            // when the daemon stops.
+            let _ = revive.send(id);
             drop(answer.send(result.map(|()| true)));
         };
         self.spool.commit(vec![Op::Update { id, changes }], Box::new(done));

@@ -98,7 +98,7 @@ mod tests {
     use angarium_queue::schedule::{Job, Options, Pace, Pick, RouteId, Scheduler};
 
     use super::*;
-    use crate::envelope::Envelope;
+    use crate::envelope::{Envelope, Origin};
     use crate::syntax::path::parse_reverse_path;
 
     fn assignment() -> Assignment {
@@ -118,6 +118,7 @@ mod tests {
                 attempts: 0,
                 due_ms: 0,
                 arrived_ms: 0,
+                lifetime_ms: None,
                 held: false,
             },
             0,
@@ -135,6 +136,7 @@ mod tests {
                 eight_bit: false,
                 long_lines: false,
                 session: String::new(),
+                origin: Origin::Stranger,
             }),
             outcomes: vec![
                 (0, Outcome::Delivered("250 ok".into())),

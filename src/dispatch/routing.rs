@@ -10,7 +10,7 @@ use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{Job, JobKey, Pace, RouteId};
 
 use super::{Dispatcher, Settings};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Origin};
 use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
@@ -46,7 +46,11 @@ impl Dispatcher {
     pub(super) fn enqueue_revived(&mut self, id: MessageId) {
         let Some(indices) = self.reviving.remove(&id) else { return };
         let Some(stored) = self.spool.get(id) else { return };
-        let pending: Vec<Pending> = indices.into_iter().map(Pending::new).collect();
+        let revived = |index: &u32| {
+            let state = stored.recipients.get(*index as usize);
+            matches!(state, Some(RecipientState::Pending { .. }))
+        };
+        let pending: Vec<Pending> = indices.into_iter().filter(revived).map(Pending::new).collect();
         let arrival = Arrival { id, arrived_ms: stored.arrived_ms, held: stored.held };
         let envelope = self.envelope(id);
         self.enqueue(arrival, envelope.as_ref(), &pending, clock::now_ms());
@@ -100,6 +104,7 @@ impl Dispatcher {
             });
             by_destination.entry(destination).or_default().push(recipient);
         }
+        let own_report = envelope.is_some_and(|envelope| envelope.origin == Origin::Report);
         for (destination, recipients) in by_destination {
             let job = Job {
                 id: arrival.id,
@@ -110,6 +115,7 @@ impl Dispatcher {
                 due_ms: recipients.iter().map(|pending| pending.due_ms).min().unwrap_or(0),
                 recipients: recipients.iter().map(|pending| pending.index).collect(),
                 arrived_ms: arrival.arrived_ms,
+                lifetime_ms: own_report.then_some(self.settings.report_lifetime_ms),
                 held: arrival.held,
             };
             self.scheduler.enqueue(job, now_ms);

@@ -6,6 +6,7 @@ use super::turn::Turn;
 use super::{
     Accepted, Envelope, ForwardPath, Mailbox, Output, Recipient, Reply, ReversePath, State,
 };
+use crate::envelope::Origin;
 use crate::registry::reply;
 use crate::syntax::command::Body;
 
@@ -103,6 +104,7 @@ impl Transaction {
             eight_bit: false,
             long_lines: false,
             session: String::new(),
+            origin: Origin::default(),
         };
         turn.outputs.push_back(Output::Begin(Box::new(Accepted {
             envelope,

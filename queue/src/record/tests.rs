@@ -48,7 +48,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(id, changes)| Op::Update { id, changes }),
         id.clone().prop_map(Op::Hold),
         id.clone().prop_map(Op::Release),
-        id.prop_map(Op::Remove),
+        id.clone().prop_map(Op::Remove),
+        (id, any::<u64>()).prop_map(|(id, at_ms)| Op::Told(id, at_ms)),
     ]
 }
 
@@ -84,6 +85,7 @@ proptest! {
         changes in proptest::collection::vec(change(), 1..5),
         content in octets(60),
         held in any::<bool>(),
+        told_ms in any::<u64>(),
     ) {
         let mut recipients = vec![RecipientState::fresh(); changes.len()];
         for (state, change) in recipients.iter_mut().zip(&changes) {
@@ -94,6 +96,7 @@ proptest! {
             arrived_ms: 5,
             size: content.len() as u64 / 2,
             held,
+            told_ms,
             tenant: "t".into(),
             recipients,
         };

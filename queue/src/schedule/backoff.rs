@@ -19,7 +19,7 @@ pub struct Backoff {
     pub exchanger_ms: Vec<u64>,
     /// The same at a configured next hop.
     pub next_hop_ms: Vec<u64>,
-    /// How long a message is tried, counted from its acceptance.
+    /// How long a message is tried, counted from its acceptance, where its job says nothing else.
     pub lifetime_ms: u64,
 }
 
@@ -28,7 +28,8 @@ pub(super) struct Failed {
     pub(super) pace: Pace,
     /// Failed attempts, this one included.
     pub(super) attempts: u32,
-    pub(super) arrived_ms: u64,
+    /// When its time is over.
+    pub(super) deadline_ms: u64,
     /// When the attempt started.
     pub(super) started_ms: u64,
 }
@@ -45,7 +46,7 @@ impl Backoff {
         now_ms: u64,
         random: &mut fastrand::Rng,
     ) -> Option<u64> {
-        let deadline_ms = failed.arrived_ms.saturating_add(self.lifetime_ms);
+        let deadline_ms = failed.deadline_ms;
         if failed.started_ms >= deadline_ms {
             return None;
         }

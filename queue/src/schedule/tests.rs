@@ -32,6 +32,7 @@ fn job(counter: u64, route: u32) -> Job {
         attempts: 0,
         due_ms: 0,
         arrived_ms: 1_000,
+        lifetime_ms: None,
         held: false,
     }
 }
@@ -110,6 +111,18 @@ fn nothing_expires_unattempted() {
     let assignment = take(&mut scheduler, before).unwrap();
     let decision = scheduler.result(&assignment, failed(), before + 100);
     assert!(matches!(decision, Decision::Retry { .. }), "it started before the deadline");
+}
+
+#[test]
+fn a_job_may_have_a_lifetime_of_its_own() {
+    let brief = Job { lifetime_ms: Some(2 * DAY), ..job(1, 0) };
+    let mut scheduler = filled([brief, job(2, 0)]);
+    let now = 1_000 + 2 * DAY;
+    for expected in [true, false] {
+        let assignment = take(&mut scheduler, now).unwrap();
+        let decision = scheduler.result(&assignment, failed(), now);
+        assert_eq!(decision == Decision::Expired, expected, "{:?}", assignment.id);
+    }
 }
 
 #[test]

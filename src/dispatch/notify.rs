@@ -1,0 +1,246 @@
+//! Makes one report: from what an attempt settled to a message on stable storage.
+//!
+//! Promises that the report and what it tells of become durable in one batch, so that neither is
+//! there without the other; a report that can't be stored leaves everything as it was. Blocks on the
+//! disk, so it runs beside the dispatcher.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use angarium_queue::entry::{Change, RecipientState};
+use angarium_queue::id::MessageId;
+use angarium_queue::spool::{
+    Body, CommitError, Loaded, NewBody, NewMessage, Op, ReadError, Room, Spool,
+};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use crate::envelope::{Envelope, Origin, Recipient};
+use crate::intake::Accepted;
+use crate::net::clock;
+use crate::report::{self, Action, Original, Report, Settings, due};
+use crate::syntax::command;
+use crate::syntax::path::{Mailbox, ReversePath};
+
+/// What the envelope of a report names as its session.
+const SESSION: &str = "report";
+/// Up to this many octets a report waits in memory for its group.
+const INLINE_OCTETS_MAX: usize = 128 * 1024;
+
+/// A report to be made.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The message it is about.
+    pub(super) id: MessageId,
+    pub(super) action: Action,
+    /// What becomes of the recipients it tells of, once it is made.
+    pub(super) changes: Vec<(u32, Change)>,
+    /// The host that the attempt was made at, and when; unknown after a restart.
+    pub(super) remote: Option<String>,
+    pub(super) attempted_ms: Option<u64>,
+    /// The failures are recorded already, as owed.
+    pub(super) again: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Notified {
+    pub(super) order: Order,
+    pub(super) result: Result<Accepted, Trouble>,
+}
+
+/// Why there is no report.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The message is gone: the operator took it away.
+    Gone,
+    /// Nobody waits for it, or nobody can be told.
+    Unwanted,
+    /// The envelope can't be read.
+    Unreadable(String),
+    /// The spool did not take it.
+    Refused(CommitError),
+}
+
+/// Makes the report and stores it with what it tells of.
+pub(super) async fn notify(spool: Spool, settings: Arc<Settings>, order: Order) -> Notified {
+    let blocking = spool.clone();
+    let made = spawn_blocking(move || {
+        let made = make(&blocking, &settings, &order);
+        (made, order)
+    });
+    let (made, order) = match made.await {
+        Ok(made) => made,
+        // A panic of ours: the delivery's task ends with it, and the message stays as it was.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    let result = match made {
+        Ok((accepted, message)) => commit(&spool, &order, message).await.map(|()| accepted),
+        Err(trouble) => Err(trouble),
+    };
+    Notified { order, result }
+}
+
+async fn commit(spool: &Spool, order: &Order, message: NewMessage) -> Result<(), Trouble> {
+    let now_ms = message.arrived_ms;
+    let mut batch =
+        vec![Op::Append(message), Op::Update { id: order.id, changes: order.changes.clone() }];
+    if order.action != Action::Failed {
+        batch.push(Op::Told(order.id, now_ms));
+    }
+    let (done, synced) = oneshot::channel();
+    spool.commit(batch, Box::new(move |result| drop(done.send(result))));
+    let lost = Err(CommitError::Unavailable("the writer is gone".to_owned()));
+    synced.await.unwrap_or(lost).map_err(Trouble::Refused)
+}
+
+fn make(
+    spool: &Spool,
+    settings: &Settings,
+    order: &Order,
+) -> Result<(Accepted, NewMessage), Trouble> {
+    let envelope = envelope(spool, order.id)?;
+    let ReversePath::Mailbox(to) = &envelope.reverse_path else { return Err(Trouble::Unwanted) };
+    let stored = spool.get(order.id).ok_or(Trouble::Gone)?;
+    let (content, whole) = match spool.load(order.id) {
+        Ok(Loaded { body, .. }) => read(body, settings.wanted_octets()),
+        Err(ReadError::Gone) => return Err(Trouble::Gone),
+        // The failure is worth telling without the message.
+        Err(ReadError::Damaged(_) | ReadError::Io(_)) => (Vec::new(), false),
+    };
+    let delayed = order.action != Action::Failed;
+    if delayed && due::is_automatic(&content) {
+        return Err(Trouble::Unwanted);
+    }
+    // What little room is left is for failures.
+    if delayed && spool.room() == Room::Low {
+        return Err(Trouble::Refused(CommitError::Full));
+    }
+    let mut recipients = told(order, &envelope);
+    if delayed {
+        recipients.extend(others_waiting(order, &stored.recipients, &envelope));
+    }
+    let id = spool.next_id().map_err(Trouble::Refused)?;
+    let now_ms = clock::now_ms();
+    let written = Report {
+        id: &id.to_string(),
+        now_ms,
+        to,
+        action: order.action,
+        recipients: &recipients,
+        original: Original {
+            id: &order.id.to_string(),
+            arrived_ms: stored.arrived_ms,
+            envelope_id: None,
+            content: &content,
+            whole,
+        },
+        date: clock::date,
+    }
+    .write(settings);
+    let envelope = addressed(to.clone(), written.eight_bit);
+    let body = body(spool, id, written.content).map_err(Trouble::Refused)?;
+    let message = NewMessage {
+        id,
+        arrived_ms: now_ms,
+        tenant: SESSION.into(),
+        held: false,
+        recipients: 1,
+        envelope: envelope.encode().into(),
+        body,
+    };
+    Ok((Accepted { id, arrived_ms: now_ms, envelope }, message))
+}
+
+/// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5).
+fn addressed(to: Mailbox, eight_bit: bool) -> Envelope {
+    let body = if eight_bit { command::Body::EightBitMime } else { command::Body::SevenBit };
+    Envelope {
+        reverse_path: ReversePath::Null,
+        recipients: vec![Recipient { address: to, original: None }],
+        body,
+        eight_bit,
+        long_lines: false,
+        session: SESSION.to_owned(),
+        origin: Origin::Report,
+    }
+}
+
+/// Those that the attempt settled.
+fn told(order: &Order, envelope: &Envelope) -> Vec<report::Recipient> {
+    let told = |(index, change): &(u32, Change)| {
+        let (expired, reason) = match change {
+            Change::Failed { expired, reason, .. } => (*expired, reason),
+            Change::Deferred { reason, .. } => (false, reason),
+            Change::Delivered => return None,
+        };
+        let (remote, attempted_ms) = (order.remote.clone(), order.attempted_ms);
+        let known = report::Recipient { remote, attempted_ms, ..named(*index, envelope) };
+        Some(report::Recipient { expired, reason: reason.to_string(), ..known })
+    };
+    order.changes.iter().filter_map(told).collect()
+}
+
+/// Those of the same message that wait at other places: there is one report for all.
+fn others_waiting(
+    order: &Order,
+    states: &[RecipientState],
+    envelope: &Envelope,
+) -> Vec<report::Recipient> {
+    let mine: HashSet<u32> = order.changes.iter().map(|(at, _)| *at).collect();
+    let waiting = |(index, state): (usize, &RecipientState)| {
+        let index = u32::try_from(index).ok().filter(|index| !mine.contains(index))?;
+        match state {
+            RecipientState::Pending { reason: Some(reason), .. } => {
+                let reason = reason.to_string();
+                Some(report::Recipient { reason, ..named(index, envelope) })
+            }
+            _ => None,
+        }
+    };
+    states.iter().enumerate().filter_map(waiting).collect()
+}
+
+fn named(index: u32, envelope: &Envelope) -> report::Recipient {
+    let recipient = envelope.recipients.get(index as usize);
+    report::Recipient {
+        address: recipient
+            .map_or_else(|| format!("recipient {index}"), |known| known.address.to_string()),
+        original: recipient.and_then(|known| known.original.clone()),
+        expired: false,
+        reason: String::new(),
+        remote: None,
+        attempted_ms: None,
+    }
+}
+
+fn envelope(spool: &Spool, id: MessageId) -> Result<Envelope, Trouble> {
+    match spool.envelope(id) {
+        Ok(stored) => Envelope::decode(&stored).map_err(Trouble::Unreadable),
+        Err(ReadError::Gone) => Err(Trouble::Gone),
+        Err(error) => Err(Trouble::Unreadable(error.to_string())),
+    }
+}
+
+/// The first octets of a body, and whether that was all. What can't be read is left out.
+fn read(mut body: Body, most: usize) -> (Vec<u8>, bool) {
+    let mut content = Vec::new();
+    while let Ok(chunk) = body.next_chunk() {
+        let Some(chunk) = chunk else { return (content, true) };
+        content.extend_from_slice(&chunk);
+        if content.len() > most {
+            break;
+        }
+    }
+    (content, false)
+}
+
+/// A long report goes to the disk by itself, as every long message does.
+fn body(spool: &Spool, id: MessageId, content: Vec<u8>) -> Result<NewBody, CommitError> {
+    if content.len() <= INLINE_OCTETS_MAX {
+        return Ok(NewBody::Inline(vec![content.into()]));
+    }
+    let mut staging = spool.stage(id)?;
+    staging.write(&content)?;
+    Ok(NewBody::Staged(staging.finish()?))
+}

@@ -1,0 +1,228 @@
+//! What an attempt leaves to be told, and what is still owed.
+//!
+//! Promises one report for each message and attempt that failed for good. Where it can't be made,
+//! the failure is recorded as owed first, and the report is tried again at every start and every
+//! minute: neither lost, nor made twice, as the report and the end of what it owes are one batch.
+
+use std::time::Duration;
+
+use angarium_queue::entry::{Change, RecipientState, Stored};
+use angarium_queue::id::MessageId;
+use angarium_queue::schedule::Assignment;
+use angarium_queue::spool::Op;
+use tokio::task::JoinError;
+
+use super::Dispatcher;
+use super::notify::{Notified, Order, Trouble, notify};
+use crate::agent::Delivery;
+use crate::envelope::Envelope;
+use crate::event;
+use crate::net::clock;
+use crate::report::{Action, due};
+use crate::route::Destination;
+use crate::route::next_hop::Place;
+
+/// How often reports that are owed are tried again.
+const ROUND_MS: u64 = 60_000;
+/// Reports that were owed made at a time.
+const REPORTS_MAX: usize = 16;
+
+impl Dispatcher {
+    /// Records what an attempt came to: what is to be told of goes with its report, the rest goes
+    /// now.
+    pub(super) fn conclude(
+        &mut self,
+        assignment: &Assignment,
+        delivery: &Delivery,
+        changes: Vec<(u32, Change)>,
+        now_ms: u64,
+    ) {
+        let id = assignment.id;
+        let delayed = self.delay_is_due(id, delivery.envelope.as_ref(), now_ms);
+        let (failed, mut rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(owes_report);
+        let mut order = None;
+        if !failed.is_empty() && delivery.envelope.is_none() {
+            // Who is to be told stands where nobody can read it now.
+            self.owed.insert(id);
+            rest.extend(failed);
+        } else if !failed.is_empty() {
+            // They end with the report; until it is durable, they are what they were before.
+            let ended = failed.into_iter().map(|(index, change)| (index, owing(change, false)));
+            order = Some((Action::Failed, ended.collect()));
+        } else if let Some(until_ms) = delayed {
+            let (deferred, other): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_deferral);
+            rest = other;
+            order = (!deferred.is_empty()).then_some((Action::Delayed { until_ms }, deferred));
+        }
+        self.record_changes(id, rest);
+        if let Some((action, changes)) = order {
+            let remote = remote(&self.destination(assignment.route));
+            let attempted_ms = Some(assignment.started_ms);
+            self.order(Order { id, action, changes, remote, attempted_ms, again: false });
+        }
+    }
+
+    /// Until when a message is tried, if its sender is to be told now that it is late.
+    fn delay_is_due(&self, id: MessageId, envelope: Option<&Envelope>, now_ms: u64) -> Option<u64> {
+        let may_hear = envelope.is_some_and(due::may_hear) && !self.telling.contains(&id);
+        let stored = may_hear.then(|| self.spool.get(id)).flatten()?;
+        let (arrived_ms, told_ms) = (stored.arrived_ms, stored.told_ms);
+        let due = due::is_due(&self.settings.delay_warning_ms, arrived_ms, told_ms, now_ms);
+        due.then(|| arrived_ms.saturating_add(self.settings.options.backoff.lifetime_ms))
+    }
+
+    fn order(&mut self, order: Order) {
+        let (spool, settings) = (self.spool.clone(), self.settings.report.clone());
+        if order.again || order.action != Action::Failed {
+            self.telling.insert(order.id);
+        }
+        self.reports.spawn(notify(spool, settings, order));
+    }
+
+    fn record_changes(&self, id: MessageId, changes: Vec<(u32, Change)>) {
+        if !changes.is_empty() {
+            self.spool.record(vec![Op::Update { id, changes }]);
+        }
+    }
+
+    /// Takes a report that was made, or could not be. One that panicked is our bug: its message
+    /// stays as it was recorded, and is taken up again at the next start.
+    pub(super) fn notified(&mut self, made: Result<Notified, JoinError>) {
+        let Notified { order, result } = match made {
+            Ok(notified) => notified,
+            Err(error) => return event::trouble("a report ended abnormally", error),
+        };
+        if order.again || order.action != Action::Failed {
+            self.telling.remove(&order.id);
+        }
+        match result {
+            Ok(report) => {
+                self.owed.remove(&order.id);
+                let to = report.envelope.recipients.first().map(|to| &to.address);
+                if let Some(to) = to {
+                    let (id, count) = (report.id, order.changes.len());
+                    let next_hop = self.settings.table.destination(to);
+                    event::reported(id, order.id, to, action(&order), count, next_hop);
+                }
+                self.enqueue_accepted(&report);
+            }
+            Err(trouble) => self.put_off(order, &trouble),
+        }
+    }
+
+    fn put_off(&mut self, order: Order, trouble: &Trouble) {
+        let why = match trouble {
+            Trouble::Gone => {
+                self.owed.remove(&order.id);
+                return;
+            }
+            Trouble::Unwanted => {
+                self.owed.remove(&order.id);
+                return self.record_changes(order.id, order.changes);
+            }
+            Trouble::Unreadable(why) => why.clone(),
+            Trouble::Refused(error) => error.to_string(),
+        };
+        event::report_put_off(order.id, action(&order), why);
+        if order.action != Action::Failed {
+            return self.record_changes(order.id, order.changes);
+        }
+        if self.owed.is_empty() {
+            self.next_round_ms = clock::now_ms() + ROUND_MS;
+        }
+        self.owed.insert(order.id);
+        if !order.again {
+            let owed =
+                order.changes.into_iter().map(|(index, change)| (index, owing(change, true)));
+            self.record_changes(order.id, owed.collect());
+        }
+    }
+
+    /// Takes note of what the spool held at the start.
+    pub(super) fn note_owed(&mut self, stored: &Stored) {
+        if stored.recipients.iter().any(|state| failure(state).is_some()) {
+            self.owed.insert(stored.id);
+        }
+    }
+
+    /// Tries again what could not be told; how long until the next round.
+    pub(super) fn start_owed_reports(&mut self) -> Duration {
+        if self.stopping || (self.owed.is_empty() && self.owed_round.is_empty()) {
+            return Duration::from_secs(3600);
+        }
+        let now_ms = clock::now_ms();
+        if now_ms >= self.next_round_ms {
+            self.next_round_ms = now_ms + ROUND_MS;
+            self.owed_round = self.owed.iter().rev().copied().collect();
+        }
+        while self.reports.len() < REPORTS_MAX
+            && let Some(id) = self.owed_round.pop()
+        {
+            self.try_again(id);
+        }
+        Duration::from_millis(self.next_round_ms.saturating_sub(now_ms).max(1))
+    }
+
+    fn try_again(&mut self, id: MessageId) {
+        if self.telling.contains(&id) || self.reviving.contains_key(&id) {
+            return;
+        }
+        let Some(stored) = self.spool.get(id) else {
+            self.owed.remove(&id);
+            return;
+        };
+        let change = |(index, state): (usize, &RecipientState)| {
+            Some((u32::try_from(index).ok()?, failure(state)?))
+        };
+        let changes: Vec<_> = stored.recipients.iter().enumerate().filter_map(change).collect();
+        // What was put off a moment ago may not be recorded yet; it is met in the next round.
+        if !changes.is_empty() {
+            let (action, remote, attempted_ms) = (Action::Failed, None, None);
+            self.order(Order { id, action, changes, remote, attempted_ms, again: true });
+        }
+    }
+}
+
+/// The change that ends what is owed.
+fn failure(state: &RecipientState) -> Option<Change> {
+    match state {
+        RecipientState::Failed { expired, reason, report_owed: true } => {
+            Some(Change::Failed { expired: *expired, reason: reason.clone(), report_owed: false })
+        }
+        _ => None,
+    }
+}
+
+fn owes_report((_, change): &(u32, Change)) -> bool {
+    matches!(change, Change::Failed { report_owed: true, .. })
+}
+
+fn is_deferral((_, change): &(u32, Change)) -> bool {
+    matches!(change, Change::Deferred { .. })
+}
+
+fn owing(change: Change, report_owed: bool) -> Change {
+    match change {
+        Change::Failed { expired, reason, .. } => Change::Failed { expired, reason, report_owed },
+        other => other,
+    }
+}
+
+fn action(order: &Order) -> &'static str {
+    match order.action {
+        Action::Failed => "failed",
+        Action::Delayed { .. } => "delayed",
+    }
+}
+
+/// The host of a destination, as RFC 3464 names it; a path of this machine is nobody's business.
+fn remote(destination: &Destination) -> Option<String> {
+    let Destination::Hop(next_hop, _) = destination else { return None };
+    match &next_hop.place {
+        Place::Tcp { host, .. } => match host.parse() {
+            Ok(address) => Some(crate::syntax::header::address_literal(address)),
+            Err(_) => Some(host.clone()),
+        },
+        Place::Unix(_) => None,
+    }
+}
