@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use crate::envelope::{Envelope, Origin, Recipient};
 use crate::intake::Accepted;
 use crate::net::clock;
-use crate::report::{self, Action, Original, Report, Settings, due};
+use crate::report::{self, Action, Original, Report, Settings, Written, due};
 use crate::syntax::command;
 use crate::syntax::path::{Mailbox, ReversePath};
 
@@ -108,48 +108,50 @@ fn make(
         // The failure is worth telling without the message.
         Err(ReadError::Damaged(_) | ReadError::Io(_)) => (Vec::new(), false),
     };
-    let delayed = order.action != Action::Failed;
-    if delayed && due::is_automatic(&content) {
-        return Err(Trouble::Unwanted);
-    }
-    // What little room is left is for failures.
-    if delayed && spool.room() == Room::Low {
-        return Err(Trouble::Refused(CommitError::Full));
-    }
     let mut recipients = told(order, &envelope);
-    if delayed {
+    if order.action != Action::Failed {
+        if due::is_automatic(&content) {
+            return Err(Trouble::Unwanted);
+        }
+        // What little room is left is for failures.
+        if spool.room() == Room::Low {
+            return Err(Trouble::Refused(CommitError::Full));
+        }
         recipients.extend(others_waiting(order, &stored.recipients, &envelope));
     }
+    let original = Original {
+        id: &order.id.to_string(),
+        arrived_ms: stored.arrived_ms,
+        envelope_id: None,
+        content: &content,
+        whole,
+    };
     let id = spool.next_id().map_err(Trouble::Refused)?;
-    let now_ms = clock::now_ms();
-    let written = Report {
-        id: &id.to_string(),
-        now_ms,
-        to,
-        action: order.action,
-        recipients: &recipients,
-        original: Original {
-            id: &order.id.to_string(),
-            arrived_ms: stored.arrived_ms,
-            envelope_id: None,
-            content: &content,
-            whole,
-        },
-        date: clock::date,
-    }
-    .write(settings);
-    let envelope = addressed(to.clone(), written.eight_bit);
-    let body = body(spool, id, written.content).map_err(Trouble::Refused)?;
+    let (now_ms, action, recipients) = (clock::now_ms(), order.action, recipients.as_slice());
+    let date = clock::date;
+    let report = Report { id: &id.to_string(), now_ms, to, action, recipients, original, date };
+    let Written { content, eight_bit } = report.write(settings);
+    message(spool, id, now_ms, addressed(to.clone(), eight_bit), content).map_err(Trouble::Refused)
+}
+
+/// The report as a message like any other.
+fn message(
+    spool: &Spool,
+    id: MessageId,
+    arrived_ms: u64,
+    envelope: Envelope,
+    content: Vec<u8>,
+) -> Result<(Accepted, NewMessage), CommitError> {
     let message = NewMessage {
         id,
-        arrived_ms: now_ms,
+        arrived_ms,
         tenant: SESSION.into(),
         held: false,
         recipients: 1,
         envelope: envelope.encode().into(),
-        body,
+        body: body(spool, id, content)?,
     };
-    Ok((Accepted { id, arrived_ms: now_ms, envelope }, message))
+    Ok((Accepted { id, arrived_ms, envelope }, message))
 }
 
 /// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5).
