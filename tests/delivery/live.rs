@@ -1,10 +1,14 @@
 //! A script as a next hop over TCP, with the daemon in front of it.
+//!
+//! Each recipient must be delivered exactly once, told of in exactly one report, or still queued
+//! after one attempt.
 
 #![allow(clippy::indexing_slicing, reason = "a panic fails the test")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -33,10 +37,9 @@ pub(crate) fn play(path: &Path) {
     send(&daemon, &script, &content);
     let (mut stream, _) = listener.accept().unwrap();
     let taken = serve(name, &script, &mut stream, &content);
-    let expected: Vec<&str> = script.lines().filter_map(|line| line.strip_prefix("= ")).collect();
-    let settled = wait_until(PATIENCE, || mismatch(&daemon, &expected).is_none());
-    assert!(settled, "{name}: {}\n{}", mismatch(&daemon, &expected).unwrap(), daemon.log_tail());
-    let delivered = expected.iter().any(|outcome| outcome.starts_with("delivered"));
+    let settled = wait_until(PATIENCE, || mismatch(&daemon, &script).is_none());
+    assert!(settled, "{name}: {:?}\n{}", mismatch(&daemon, &script), daemon.log_tail());
+    let delivered = outcomes(&script).any(|(outcome, _)| outcome == "delivered");
     assert!(!delivered || taken == 1, "{name}: the content came {taken} times");
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "{name}: nothing is tried again so soon");
@@ -116,28 +119,79 @@ fn receive(name: &str, input: &mut impl BufRead, content: &[u8]) {
 }
 
 /// What is not as expected yet.
-fn mismatch(daemon: &Daemon, expected: &[&str]) -> Option<String> {
+fn mismatch(daemon: &Daemon, script: &str) -> Option<String> {
     let rows = daemon.rows();
-    let all_delivered = expected.iter().all(|outcome| outcome.starts_with("delivered"));
-    if all_delivered {
-        return (!rows.is_empty()).then(|| format!("still queued: {rows:?}"));
+    let named = |sender: &'static str| rows.iter().filter(move |row| row["sender"] == sender);
+    let message = named("s@c.example").next();
+    let reports: Vec<&Value> = named("").collect();
+    let failed = failed(script);
+    if reports.len() != usize::from(!failed.is_empty()) {
+        return Some(format!("{} reports: {rows:?}", reports.len()));
     }
-    let row = rows.iter().find(|row| row["sender"] == "s@c.example");
-    let Some(row) = row else { return Some("the message is gone".to_owned()) };
-    expected.iter().enumerate().find_map(|(index, outcome)| {
-        let recipient = &row["recipients"][index];
-        (!is_as_expected(recipient, outcome)).then(|| format!("{outcome}: {recipient}"))
+    if let Some(report) = reports.first()
+        && let Some(fault) = report_fault(daemon, report["queue_id"].as_str().unwrap(), &failed)
+    {
+        return Some(fault);
+    }
+    let settled = outcomes(script).all(|(outcome, _)| outcome != "deferred");
+    match message {
+        None if settled => None,
+        Some(row) if !settled => outcomes(script).enumerate().find_map(|(index, expected)| {
+            let recipient = &row["recipients"][index];
+            (!is_as_expected(recipient, expected)).then(|| format!("{expected:?}: {recipient}"))
+        }),
+        _ => Some(format!("queued: {message:?}")),
+    }
+}
+
+/// The expected outcome of each recipient, with the text that its reason must hold.
+fn outcomes(script: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = script.lines().filter_map(|line| line.strip_prefix("= "));
+    lines.map(|outcome| outcome.split_once(' ').unwrap_or((outcome, "")))
+}
+
+/// The recipients that a report must tell of, with what it must say of each.
+fn failed(script: &str) -> Vec<(&str, &str)> {
+    let to = script.lines().find_map(|line| line.strip_prefix("to ")).unwrap().split(' ');
+    let failed = to.zip(outcomes(script)).filter(|(_, (outcome, _))| *outcome == "failed");
+    failed.map(|(recipient, (_, text))| (recipient, text)).collect()
+}
+
+/// Reads a queued report with Python's email package and compares its fields.
+fn report_fault(daemon: &Daemon, id: &str, failed: &[(&str, &str)]) -> Option<String> {
+    let (octets, _) = daemon.queue_octets(&["cat", id]);
+    let file = daemon.path("report.eml");
+    std::fs::write(&file, octets).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dsn/read.py");
+    let Ok(read) = Command::new("python3").arg(script).arg(file).output() else {
+        eprintln!("LEFT OUT: python3 is not there to read the reports");
+        return None;
+    };
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let found: Value = serde_json::from_slice(&read.stdout).unwrap();
+    let fields = found["fields"].as_array().unwrap();
+    if fields.len() != failed.len() + 1 {
+        return Some(format!("the report tells of {} recipients: {found}", fields.len() - 1));
+    }
+    failed.iter().zip(&fields[1..]).find_map(|((recipient, text), group)| {
+        let field = |name: &str| group[name].as_str().unwrap_or_default().to_owned();
+        // What a server said stands in the code; our own words say where it was said.
+        let said = text.split(" (").next().unwrap_or_default();
+        let good = field("final-recipient") == format!("rfc822; {recipient}")
+            && field("action") == "failed"
+            && field("status").starts_with("5.")
+            && field("diagnostic-code").replace('\n', "").contains(said);
+        (!good).then(|| format!("{recipient} {text:?}: {group}"))
     })
 }
 
-fn is_as_expected(recipient: &Value, outcome: &str) -> bool {
-    let (kind, text) = outcome.split_once(' ').unwrap_or((outcome, ""));
+fn is_as_expected(recipient: &Value, (outcome, text): (&str, &str)) -> bool {
     let reason = recipient["reason"].as_str().unwrap_or_default();
-    match kind {
-        "delivered" => recipient["state"] == "delivered",
+    match outcome {
         "deferred" => {
             recipient["state"] == "pending" && recipient["attempts"] == 1 && reason.contains(text)
         }
-        _ => recipient["state"] == "failed" && reason.contains(text),
+        "delivered" => recipient["state"] == "delivered",
+        _ => recipient["state"] == "failed" && recipient["report_owed"] == false,
     }
 }
