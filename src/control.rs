@@ -56,7 +56,7 @@ pub enum Request {
 }
 
 /// The verbs of the command line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperatorVerb {
     /// See `dispatch::Verb`.
@@ -69,6 +69,8 @@ pub enum OperatorVerb {
     Expire,
     /// See `dispatch::Verb`.
     Remove,
+    /// See `dispatch::Verb`; a next hop as a configuration writes it.
+    Reroute(Option<String>),
 }
 
 /// How a request went; the first line of the answer.
@@ -262,6 +264,11 @@ async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> An
         OperatorVerb::Retry => Verb::Retry,
         OperatorVerb::Expire => Verb::Expire,
         OperatorVerb::Remove => Verb::Remove,
+        OperatorVerb::Reroute(None) => Verb::Reroute(None),
+        OperatorVerb::Reroute(Some(via)) => match via.parse() {
+            Ok(hop) => Verb::Reroute(Some(hop)),
+            Err(error) => return Answer::Failed(format!("{via}: {error}")),
+        },
     };
     let (mut waiting, mut not_found) = (Vec::new(), Vec::new());
     for text in select(filter, services) {
@@ -270,7 +277,7 @@ async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> An
             continue;
         };
         let (answer, answered) = oneshot::channel();
-        let request = dispatch::Request::Operate(id, verb, answer);
+        let request = dispatch::Request::Operate(id, verb.clone(), answer);
         if services.dispatcher.send(request).await.is_err() {
             return stopping();
         }

@@ -30,6 +30,7 @@ use crate::intake::Accepted;
 use crate::net::clock;
 use crate::net::connection::Times;
 use crate::report;
+use crate::route::next_hop::NextHop;
 use crate::route::{Destination, Table};
 use notify::Notified;
 pub use pauses::Pauses;
@@ -58,7 +59,7 @@ pub struct Settings {
 }
 
 /// What the operator may do to one message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verb {
     /// No attempt until released.
     Hold,
@@ -70,6 +71,8 @@ pub enum Verb {
     Expire,
     /// Out of the queue, without a report.
     Remove,
+    /// By another way out; none for the way its recipients lead to.
+    Reroute(Option<NextHop>),
 }
 
 /// The load of one destination.
@@ -139,10 +142,12 @@ pub struct Dispatcher {
     deliveries: JoinSet<Delivery>,
     /// What each delivery under way was given.
     assignments: HashMap<task::Id, Assignment>,
-    /// Failed messages whose revival is being recorded; told again by `revived`.
+    /// Failed messages whose revival is being recorded.
     reviving: HashMap<MessageId, Vec<u32>>,
-    revive: mpsc::UnboundedSender<MessageId>,
-    revived: mpsc::UnboundedReceiver<MessageId>,
+    record: mpsc::UnboundedSender<MessageId>,
+    recorded: mpsc::UnboundedReceiver<MessageId>,
+    /// The ways out that the operator chose for single messages.
+    vias: HashMap<MessageId, Destination>,
     /// Reports that are being made.
     reports: JoinSet<Notified>,
     /// Messages about which no second report may be begun meanwhile.
@@ -167,7 +172,7 @@ impl Dispatcher {
         pauses: Pauses,
         seed: u64,
     ) -> Self {
-        let (revive, revived) = mpsc::unbounded_channel();
+        let (record, recorded) = mpsc::unbounded_channel();
         let mut dispatcher = Self {
             scheduler: Scheduler::new(settings.options.clone(), seed),
             spool,
@@ -178,8 +183,9 @@ impl Dispatcher {
             deliveries: JoinSet::new(),
             assignments: HashMap::new(),
             reviving: HashMap::new(),
-            revive,
-            revived,
+            record,
+            recorded,
+            vias: HashMap::new(),
             reports: JoinSet::new(),
             telling: HashSet::new(),
             owed: BTreeSet::new(),
@@ -213,7 +219,7 @@ impl Dispatcher {
                 count = requests.recv_many(&mut asked, BATCH) => if count == 0 { return },
                 Some(ended) = self.deliveries.join_next_with_id() => self.settle_ended(ended),
                 Some(made) = self.reports.join_next() => self.notified(made),
-                Some(id) = self.revived.recv() => self.enqueue_revived(id),
+                Some(id) = self.recorded.recv() => self.recorded(id),
                 () = sleep(wake_in) => {}
             }
             while let Some(ended) = self.deliveries.try_join_next_with_id() {
@@ -281,7 +287,8 @@ impl Dispatcher {
         let changes = record.changes();
         self.conclude(assignment, delivery, changes, now_ms);
         let retried = matches!(decision, Decision::Retry { .. });
-        if retried && assignment.started_ms <= self.reloaded_ms {
+        let moved = self.vias.contains_key(&assignment.id);
+        if retried && (moved || assignment.started_ms <= self.reloaded_ms) {
             self.reroute(assignment.key, now_ms);
         }
     }

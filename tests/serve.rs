@@ -243,6 +243,54 @@ fn why_tells_the_last_reply_and_what_happens_next() {
 }
 
 #[test]
+fn a_message_can_be_sent_another_way_and_back() {
+    let mut dead = Store::tcp(Behaviour::default());
+    let tables = format!("{}[queue]\nretry_next_hop = [\"1h\"]\n", domain(&dead, "any"));
+    dead.stop();
+    let backup = Store::tcp(Behaviour::default());
+    let mut daemon = Daemon::start(&tables);
+    let (moved, stays) = (send(&daemon, NOTE), send(&daemon, NOTE));
+    assert!(wait_until(ARRIVAL, || daemon.log().matches("\"deferred\"").count() == 2));
+    for id in [&moved, &stays] {
+        assert_eq!(daemon.queue(&["reroute", "--via", &backup.url(), id]).1, 0);
+        assert!(daemon.queue(&["why", id]).0.contains(&format!("to {}", backup.url())));
+    }
+    assert_eq!(daemon.queue(&["reroute", &stays]).1, 0);
+    assert_eq!(daemon.queue(&["reroute", "--via", "nonsense", &stays]).1, 64);
+    daemon.kill_9();
+    daemon.restart();
+    daemon.queue(&["retry", "--all"]);
+    backup.wait_for(1, ARRIVAL);
+    assert!(wait_until(ARRIVAL, || daemon.rows().len() == 1));
+    let row = &daemon.rows()[0];
+    assert_eq!(row["queue_id"], stays.as_str());
+    assert_eq!(row["recipients"][0]["destination"], dead.url().as_str());
+    assert_eq!(backup.count(), 1, "exactly once");
+}
+
+#[test]
+fn what_is_given_up_by_hand_is_reported() {
+    let mut store = Store::tcp(Behaviour::default());
+    let tables = format!("{}[queue]\nretry_next_hop = [\"1h\"]\n", domain(&store, "any"));
+    store.stop();
+    let daemon = Daemon::start(&tables);
+    let mut client = Client::greet(daemon.addr(), "c.example");
+    client.send_message("s@ours.example", &["u@ours.example"], NOTE).queue_id();
+    assert!(wait_until(ARRIVAL, || daemon.log().contains("\"deferred\"")));
+    assert_eq!(daemon.queue(&["expire", "--from", "s@ours"]).0, "1 message\n");
+    store.start();
+    let report = || {
+        daemon.queue(&["retry", "--all"]);
+        store.count() == 1
+    };
+    assert!(wait_until(ARRIVAL, report), "{}", daemon.log_tail());
+    let report = store.deliveries().remove(0);
+    assert_eq!((report.from.as_str(), report.to[0].as_str()), ("", "s@ours.example"));
+    assert!(String::from_utf8_lossy(&report.content).contains("Status: 5.4.7"));
+    daemon.drain(ARRIVAL);
+}
+
+#[test]
 fn soft_bounce_refuses_and_fails_nothing_for_good() {
     let store = Store::tcp(Behaviour::knowing(&["u@ours.example"]));
     store.set(|behaviour| {

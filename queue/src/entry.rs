@@ -98,6 +98,8 @@ pub struct Stored {
     pub held: bool,
     /// When its sender was last told that it is delayed, in ms since the epoch; 0 is never.
     pub told_ms: u64,
+    /// The way out that the operator chose; empty if none was.
+    pub via: Arc<str>,
     /// On whose account it is.
     pub tenant: Arc<str>,
     /// One state per recipient, in the order of the envelope.

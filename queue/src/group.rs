@@ -268,10 +268,11 @@ mod tests {
         };
         let mut noted = HashSet::new();
         for counter in [5, 3, 4, 9, 0, 1, 8, 5, 3] {
-            let (arrived_ms, size, held, told_ms, tenant) = (0, 0, false, 0, "".into());
-            let recipients = Vec::new();
+            let (arrived_ms, size, held, told_ms) = (0, 0, false, 0);
+            let (via, tenant, recipients) = ("".into(), "".into(), Vec::new());
             let own = id(counter);
-            let stored = Stored { id: own, arrived_ms, size, held, told_ms, tenant, recipients };
+            let stored =
+                Stored { id: own, arrived_ms, size, held, told_ms, via, tenant, recipients };
             appended.note(&Record::Append(stored, place));
             noted.insert(counter);
             for probe in 0..12 {

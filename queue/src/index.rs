@@ -5,6 +5,7 @@
 //! Records that repeat, come late or name unknown messages change nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::census::Census;
 use crate::entry::{Change, Stored};
@@ -114,6 +115,7 @@ impl Index {
             Record::Release(id) => self.set_held(id, false),
             Record::Remove(id) => self.end(id),
             Record::Told(id, at_ms) => self.told(id, at_ms),
+            Record::Via(id, via) => self.via(id, via),
         }
     }
 
@@ -145,6 +147,7 @@ impl Index {
         self.census.leave(&entry.stored);
         entry.stored.held = stored.held;
         entry.stored.told_ms = entry.stored.told_ms.max(stored.told_ms);
+        entry.stored.via = stored.via;
         for (known, moved) in entry.stored.recipients.iter_mut().zip(stored.recipients) {
             if !known.is_ended() {
                 *known = moved;
@@ -179,6 +182,12 @@ impl Index {
     fn told(&mut self, id: MessageId, at_ms: u64) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.stored.told_ms = entry.stored.told_ms.max(at_ms);
+        }
+    }
+
+    fn via(&mut self, id: MessageId, via: Arc<str>) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.stored.via = via;
         }
     }
 
@@ -251,6 +260,7 @@ mod tests {
             size: 0,
             held: false,
             told_ms: 0,
+            via: "".into(),
             tenant: "t".into(),
             recipients: states.to_vec(),
         }

@@ -68,6 +68,9 @@ pub enum Op {
     Remove(MessageId),
     /// Remember that the sender was told of a delay, at this time in ms since the epoch.
     Told(MessageId, u64),
+    /// Remember by which way the operator wants a message to leave, as the caller writes it; empty
+    /// for the way its recipients lead to.
+    Via(MessageId, Arc<str>),
 }
 
 /// Why a batch did not become durable.

@@ -20,6 +20,7 @@ const HOLD: u8 = 4;
 const RELEASE: u8 = 5;
 const REMOVE: u8 = 6;
 const TOLD: u8 = 7;
+const VIA: u8 = 8;
 
 /// The most recipients one message may have; memory for their states is taken by this number.
 pub(crate) const RECIPIENTS_MAX: u32 = 1_000_000;
@@ -54,6 +55,7 @@ pub(crate) enum Record {
     Release(MessageId),
     Remove(MessageId),
     Told(MessageId, u64),
+    Via(MessageId, Arc<str>),
 }
 
 /// A message on its way to a newer segment, with its octets as they were read.
@@ -97,6 +99,13 @@ pub(crate) fn encode(op: &Op, position: Position, out: &mut Vec<u8>) -> Record {
             });
             Record::Told(*id, *at_ms)
         }
+        Op::Via(id, via) => {
+            framed(VIA, out, |out| {
+                put_u64(out, id.as_u64());
+                put_text(out, via);
+            });
+            Record::Via(*id, via.clone())
+        }
     }
 }
 
@@ -125,6 +134,7 @@ fn encode_append(message: &NewMessage, position: Position, out: &mut Vec<u8>) ->
         size: message.body.octets(),
         held: message.held,
         told_ms: 0,
+        via: "".into(),
         tenant: message.tenant.clone(),
         recipients: vec![RecipientState::fresh(); message.recipients as usize],
     };
@@ -166,6 +176,7 @@ fn encode_head(stored: &Stored, place: &Place, out: &mut Vec<u8>) {
     put_u32(out, place.envelope_crc);
     put_u32(out, place.body_crc);
     put_u64(out, stored.told_ms);
+    put_text(out, &stored.via);
     put_text(out, &stored.tenant);
 }
 
@@ -262,6 +273,7 @@ fn decode(kind: u8, fields: &[u8], position: Position) -> Option<Record> {
         RELEASE => Record::Release(input.id()?),
         REMOVE => Record::Remove(input.id()?),
         TOLD => Record::Told(input.id()?, input.u64()?),
+        VIA => Record::Via(input.id()?, input.text()?),
         _ => return None,
     };
     input.is_empty().then_some(record)
@@ -277,6 +289,7 @@ fn decode_message(
     let recipients = input.u32().filter(|count| *count <= RECIPIENTS_MAX)?;
     let (envelope_octets, envelope_crc, body_crc) = (input.u32()?, input.u32()?, input.u32()?);
     let told_ms = input.u64()?;
+    let via: Arc<str> = input.text()?;
     let tenant: Arc<str> = input.text()?;
     let recipients = if moved {
         (0..recipients).map(|_| decode_state(input)).collect::<Option<_>>()?
@@ -291,7 +304,7 @@ fn decode_message(
     let segment = position.segment;
     let octets = input.taken() as u64 + 5;
     let place = Place { segment, at, envelope_octets, envelope_crc, body_crc, staged, octets };
-    Some((Stored { id, arrived_ms, size, held, told_ms, tenant, recipients }, place))
+    Some((Stored { id, arrived_ms, size, held, told_ms, via, tenant, recipients }, place))
 }
 
 fn decode_update(input: &mut Input<'_>) -> Option<Record> {

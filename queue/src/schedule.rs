@@ -377,6 +377,11 @@ impl Scheduler {
         Some(job)
     }
 
+    /// Takes out the jobs of a message of which no attempt is under way.
+    pub fn take_message(&mut self, id: MessageId) -> Vec<Job> {
+        self.keys(id).into_iter().filter_map(|key| self.take(key)).collect()
+    }
+
     /// Takes out all jobs of which no attempt is under way, in the order they came.
     pub fn take_all(&mut self) -> Vec<Job> {
         let mut keys: Vec<JobKey> = self.jobs.keys().copied().collect();

@@ -31,6 +31,7 @@ enum Step {
     Release(MessageId),
     Remove(MessageId),
     Told(MessageId, u64),
+    Via(MessageId, String),
 }
 
 /// What the spool should hold.
@@ -50,6 +51,7 @@ impl Model {
                     size: *length as u64,
                     held: *held,
                     told_ms: 0,
+                    via: "".into(),
                     tenant: "tenant".into(),
                     recipients: vec![RecipientState::fresh(); *recipients as usize],
                 };
@@ -72,6 +74,10 @@ impl Model {
             Step::Told(id, at_ms) => {
                 let Some(stored) = self.live.get_mut(id) else { return };
                 stored.told_ms = stored.told_ms.max(*at_ms);
+            }
+            Step::Via(id, via) => {
+                let Some(stored) = self.live.get_mut(id) else { return };
+                stored.via = via.as_str().into();
             }
         }
     }
@@ -226,6 +232,7 @@ impl Runner {
             Step::Release(id) => Op::Release(id),
             Step::Remove(id) => Op::Remove(id),
             Step::Told(id, at_ms) => Op::Told(id, at_ms),
+            Step::Via(id, via) => Op::Via(id, via.into()),
         })
     }
 
@@ -250,7 +257,11 @@ impl Runner {
                 batch.extend(self.known().map(|id| Step::Told(id, at_ms)));
             }
             6 => batch.extend(self.known().map(Step::Hold)),
-            7 => batch.extend(self.known().map(Step::Release)),
+            7 => {
+                batch.extend(self.known().map(Step::Release));
+                let via = format!("smtp://h{}:25", self.random.u8(..));
+                batch.extend(self.known().map(|id| Step::Via(id, via)));
+            }
             8 => batch.extend(self.known().map(Step::Remove)),
             _ => {
                 batch.extend(self.change());

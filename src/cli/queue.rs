@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::control::client::{self, EX_DATAERR, Failure, Message, Reasons};
 use crate::control::{Filter, OperatorVerb, Request};
 use crate::net::clock;
+use crate::route::next_hop::NextHop;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -58,6 +59,14 @@ pub(super) enum Command {
     Expire(Which),
     /// Try messages now; failed ones that wait for their report are tried again
     Retry(Which),
+    /// Send messages by another way than their recipients lead to
+    Reroute {
+        #[command(flatten)]
+        which: Which,
+        /// The next hop, such as smtp://backup:25; without it, back to the table
+        #[arg(long, value_name = "NEXT-HOP")]
+        via: Option<NextHop>,
+    },
     /// Let messages wait until they are released
     Hold(Which),
     /// Release held messages
@@ -162,6 +171,10 @@ pub(super) fn run(config: &Config, command: Command) -> ExitCode {
         Command::Rm(which) => operate(config, OperatorVerb::Remove, which),
         Command::Expire(which) => operate(config, OperatorVerb::Expire, which),
         Command::Retry(which) => operate(config, OperatorVerb::Retry, which),
+        Command::Reroute { which, via } => {
+            let via = via.map(|hop| hop.to_string());
+            operate(config, OperatorVerb::Reroute(via), which)
+        }
         Command::Hold(which) => operate(config, OperatorVerb::Hold, which),
         Command::Release(which) => operate(config, OperatorVerb::Release, which),
     })

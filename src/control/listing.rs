@@ -169,9 +169,11 @@ impl Lister<'_> {
             let mailbox = known.and_then(|known| known.get(index)).map(|known| &known.address);
             Recipient {
                 address: mailbox.map_or_else(|| "?".to_owned(), ToString::to_string),
-                destination: mailbox.map_or_else(String::new, |mailbox| {
-                    self.table.destination(mailbox).to_string()
-                }),
+                destination: match mailbox {
+                    _ if !stored.via.is_empty() => stored.via.to_string(),
+                    Some(mailbox) => self.table.destination(mailbox).to_string(),
+                    None => String::new(),
+                },
                 ..described(state)
             }
         });

@@ -38,7 +38,16 @@ impl Dispatcher {
             Verb::Expire => {
                 event::operated(id, "expire");
                 self.scheduler.withdraw(id);
-                vec![Op::Update { id, changes: self.expired(&stored) }]
+                return self.expire(&stored, answer);
+            }
+            Verb::Reroute(hop) => {
+                event::operated(id, "reroute");
+                let via = hop.as_ref().map_or_else(String::new, ToString::to_string);
+                self.set_via(id, &via);
+                for job in self.scheduler.take_message(id) {
+                    self.enqueue_job(&job, now_ms);
+                }
+                vec![Op::Via(id, via.into())]
             }
             Verb::Remove => {
                 event::operated(id, "rm");
@@ -52,6 +61,19 @@ impl Dispatcher {
             }
         };
         self.spool.commit(ops, Box::new(move |result| drop(answer.send(result.map(|()| true)))));
+    }
+
+    /// Records that a message is given up, and then has its report made.
+    fn expire(&self, stored: &Stored, answer: Answer) {
+        let (id, record) = (stored.id, self.record.clone());
+        let changes = self.expired(stored);
+        let done = move |result: Result<(), CommitError>| {
+            // The dispatcher is gone only when the daemon stops; the next start looks for what is
+            // owed.
+            let _ = record.send(id);
+            drop(answer.send(result.map(|()| true)));
+        };
+        self.spool.commit(vec![Op::Update { id, changes }], Box::new(done));
     }
 
     /// Gives up every recipient that is still pending, with the last reason there is.
@@ -110,7 +132,7 @@ impl Dispatcher {
         let change =
             |(index, reason)| (index, Change::Deferred { attempts: 0, due_ms: now_ms, reason });
         let changes = failed.into_iter().map(change).collect();
-        let (id, revive) = (stored.id, self.revive.clone());
+        let (id, revive) = (stored.id, self.record.clone());
         let done = move |result: Result<(), CommitError>| {
             // Told of a refusal too: those still failed are passed over. The dispatcher is gone only
             // when the daemon stops.

@@ -71,6 +71,12 @@ impl Dispatcher {
         due.then(|| arrived_ms.saturating_add(self.settings.options.backoff.lifetime_ms))
     }
 
+    /// Has the report of an owed message made without delay.
+    pub(super) fn owe(&mut self, id: MessageId) {
+        self.owed.insert(id);
+        self.next_round_ms = clock::now_ms();
+    }
+
     fn order(&mut self, order: Order) {
         let (spool, settings) = (self.spool.clone(), self.settings.report.clone());
         if order.again || order.action != Action::Failed {

@@ -14,7 +14,7 @@ use crate::envelope::{Envelope, Origin};
 use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
-use crate::route::Destination;
+use crate::route::{Destination, Handling};
 
 impl Dispatcher {
     /// Takes up a message that was just accepted.
@@ -38,13 +38,15 @@ impl Dispatcher {
         let pending: Vec<Pending> =
             stored.recipients.iter().enumerate().filter_map(pending).collect();
         let arrival = Arrival { id: stored.id, arrived_ms: stored.arrived_ms, held: stored.held };
+        self.set_via(stored.id, &stored.via);
         let envelope = self.envelope(stored.id);
         self.enqueue(arrival, envelope.as_ref(), &pending, clock::now_ms());
     }
 
-    /// Takes up what the operator revived, once that is recorded.
-    pub(super) fn enqueue_revived(&mut self, id: MessageId) {
-        let Some(indices) = self.reviving.remove(&id) else { return };
+    /// What the operator did to a message is recorded: takes up what was revived, and has reports
+    /// made of what was given up.
+    pub(super) fn recorded(&mut self, id: MessageId) {
+        let Some(indices) = self.reviving.remove(&id) else { return self.owe(id) };
         let Some(stored) = self.spool.get(id) else { return };
         let revived = |index: &u32| {
             let state = stored.recipients.get(*index as usize);
@@ -74,7 +76,15 @@ impl Dispatcher {
         }
     }
 
-    fn enqueue_job(&mut self, job: &Job, now_ms: u64) {
+    /// Remembers the way out that the operator chose for a message; empty is none.
+    pub(super) fn set_via(&mut self, id: MessageId, via: &str) {
+        match via.parse() {
+            Ok(hop) => drop(self.vias.insert(id, Destination::Hop(hop, Handling::default()))),
+            Err(_) => drop(self.vias.remove(&id)),
+        }
+    }
+
+    pub(super) fn enqueue_job(&mut self, job: &Job, now_ms: u64) {
         let pending: Vec<Pending> = job
             .recipients
             .iter()
@@ -95,13 +105,17 @@ impl Dispatcher {
         now_ms: u64,
     ) {
         let mut by_destination: BTreeMap<Destination, Vec<&Pending>> = BTreeMap::new();
+        let via = self.vias.get(&arrival.id).cloned();
         for recipient in pending {
             let address = envelope
                 .and_then(|envelope| envelope.recipients.get(recipient.index as usize))
                 .map(|recipient| &recipient.address);
-            let destination = address.map_or(Destination::Unroutable, |address| {
-                self.settings.table.destination(address)
-            });
+            let by_table = || {
+                address.map_or(Destination::Unroutable, |address| {
+                    self.settings.table.destination(address)
+                })
+            };
+            let destination = via.clone().unwrap_or_else(by_table);
             by_destination.entry(destination).or_default().push(recipient);
         }
         let own_report = envelope.is_some_and(|envelope| envelope.origin == Origin::Report);

@@ -49,7 +49,8 @@ fn op() -> impl Strategy<Value = Op> {
         id.clone().prop_map(Op::Hold),
         id.clone().prop_map(Op::Release),
         id.clone().prop_map(Op::Remove),
-        (id, any::<u64>()).prop_map(|(id, at_ms)| Op::Told(id, at_ms)),
+        (id.clone(), any::<u64>()).prop_map(|(id, at_ms)| Op::Told(id, at_ms)),
+        (id, ".{0,20}").prop_map(|(id, via)| Op::Via(id, via.into())),
     ]
 }
 
@@ -97,6 +98,7 @@ proptest! {
             size: content.len() as u64 / 2,
             held,
             told_ms,
+            via: "smtp://h:25".into(),
             tenant: "t".into(),
             recipients,
         };
