@@ -8,6 +8,7 @@ mod cache;
 
 use std::sync::Arc;
 
+use dashmap::DashMap;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -33,6 +34,8 @@ pub struct Prober {
     pool: Arc<Pool>,
     cache: Cache,
     questions: Semaphore,
+    /// Addresses that are asked for again in the background, one question each.
+    refreshing: DashMap<String, ()>,
 }
 
 /// What one question came to.
@@ -58,7 +61,7 @@ impl Answer {
 impl Prober {
     /// A prober with what is remembered from before.
     pub fn new(pool: Arc<Pool>, cache: Cache) -> Self {
-        Self { pool, cache, questions: Semaphore::new(QUESTIONS_MAX) }
+        Self { pool, cache, questions: Semaphore::new(QUESTIONS_MAX), refreshing: DashMap::new() }
     }
 
     /// Judges a recipient: from memory where that is good enough, else by asking.
@@ -74,10 +77,7 @@ impl Prober {
             Some((Known::Exists, Freshness::Fresh)) => return Ok(()),
             Some((Known::Unknown, _)) => return Err(reply::NO_SUCH_RECIPIENT),
             Some((Known::Exists, Freshness::Stale)) => {
-                let (prober, next_hop) = (Arc::clone(self), next_hop.clone());
-                tokio::spawn(
-                    async move { prober.ask(&next_hop, &address, lifetimes, times).await },
-                );
+                self.refresh(next_hop, address, lifetimes, times);
                 return Ok(());
             }
             None => {}
@@ -88,6 +88,24 @@ impl Prober {
             Answer::Refused(text) => Err(reply::MAILBOX_REFUSES.with_text(text)),
             Answer::None(_) => Err(reply::UNVERIFIABLE),
         }
+    }
+
+    /// Asks again without making anyone wait.
+    fn refresh(
+        self: &Arc<Self>,
+        next_hop: &NextHop,
+        address: String,
+        lifetimes: Lifetimes,
+        times: Times,
+    ) {
+        if self.refreshing.insert(address.clone(), ()).is_some() {
+            return;
+        }
+        let (prober, next_hop) = (Arc::clone(self), next_hop.clone());
+        tokio::spawn(async move {
+            prober.ask(&next_hop, &address, lifetimes, times).await;
+            prober.refreshing.remove(&address);
+        });
     }
 
     async fn ask(
