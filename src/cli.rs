@@ -112,6 +112,8 @@ fn start_log(config: &Config) {
     let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
+        // A line that can't be written is lost, and nothing else with it.
+        .log_internal_errors(false)
         .with_max_level(level);
     match config.log.format {
         Format::Json => log.json().flatten_event(true).init(),

@@ -12,6 +12,7 @@ mod observer;
 mod privileges;
 mod settings;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,12 +147,13 @@ impl Daemon {
     /// Stops within the grace time; what is not delivered by then stays in the queue.
     pub async fn stop(mut self) {
         let deadline = Instant::now() + self.config.stop_grace;
-        event::stopping("no new sessions");
-        self.listeners.stop(deadline).await;
-        event::stopping("deliveries finish");
+        event::stopping("no new sessions, no new deliveries");
         let _ = self.dispatcher.send(dispatch::Request::Stop).await;
         let mut dispatching = self.dispatching;
-        if timeout_at(deadline, &mut dispatching).await.is_err() {
+        // Side by side: a client that takes its time must not cost the deliveries theirs.
+        let (_, finished) =
+            tokio::join!(self.listeners.stop(deadline), timeout_at(deadline, &mut dispatching));
+        if finished.is_err() {
             dispatching.abort();
             let _ = dispatching.await;
         }
@@ -179,8 +181,8 @@ fn open_spool(
     let observer = Some(Arc::new(Groups::new()) as Arc<dyn Observer>);
     let options = Options { min_free, observer, ..Options::default() };
     let on_failure = Box::new(move |why: &str| {
-        event::spool_failed(why);
         let _ = failed.send(why.to_owned());
+        event::spool_failed(why);
     });
     Spool::open(Arc::new(disk), options, on_failure).map_err(|error| at(&error))
 }
@@ -201,6 +203,8 @@ async fn sweep(pool: Arc<Pool>, keep_idle: watch::Receiver<Duration>) {
     }
 }
 
+/// `EX_SOFTWARE`
+const EX_SOFTWARE: u8 = 70;
 /// `EX_IOERR`
 const EX_IOERR: u8 = 74;
 /// `EX_CONFIG`
@@ -259,6 +263,8 @@ async fn supervise(
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             Some(why) = failures.recv() => return fail(EX_IOERR, &format!("the spool: {why}")),
+            // Our bug. What was acknowledged is in the spool; nothing more may be, undelivered.
+            _ = &mut daemon.dispatching => return fail(EX_SOFTWARE, "the dispatcher ended"),
         }
     }
     daemon.stop().await;
@@ -279,6 +285,7 @@ async fn reload(daemon: &mut Daemon, load: &impl Fn() -> Result<Config, String>)
 }
 
 fn fail(exit: u8, why: &str) -> ExitCode {
-    eprintln!("angarium: {why}");
+    // Standard error may be what failed.
+    let _ = writeln!(std::io::stderr(), "angarium: {why}");
     ExitCode::from(exit)
 }

@@ -239,7 +239,12 @@ fn configuration(
 /// The log goes into the folder, so that what is shown stays readable.
 fn start_log(folder: &Path) -> std::io::Result<()> {
     let file = std::fs::File::create(folder.join("log"))?;
-    tracing_subscriber::fmt().with_writer(Mutex::new(file)).with_target(false).json().init();
+    tracing_subscriber::fmt()
+        .with_writer(Mutex::new(file))
+        .with_target(false)
+        .log_internal_errors(false)
+        .json()
+        .init();
     Ok(())
 }
 

@@ -13,7 +13,7 @@ mod pauses;
 mod record;
 mod routing;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,6 +131,15 @@ pub enum Request {
     Stop,
 }
 
+/// What became of the record of an operator's verb.
+#[derive(Clone, Copy, Debug)]
+enum Recorded {
+    /// It is durable.
+    Done(MessageId),
+    /// The spool did not take it: the message is as it was.
+    Refused(MessageId),
+}
+
 /// The dispatcher.
 pub struct Dispatcher {
     scheduler: Scheduler,
@@ -144,14 +153,14 @@ pub struct Dispatcher {
     assignments: HashMap<task::Id, Assignment>,
     /// Failed messages whose revival is being recorded.
     reviving: HashMap<MessageId, Vec<u32>>,
-    record: mpsc::UnboundedSender<MessageId>,
-    recorded: mpsc::UnboundedReceiver<MessageId>,
+    record: mpsc::UnboundedSender<Recorded>,
+    recorded: mpsc::UnboundedReceiver<Recorded>,
     /// The ways out that the operator chose for single messages.
     vias: HashMap<MessageId, Destination>,
     /// Reports that are being made.
     reports: JoinSet<Notified>,
-    /// Messages about which no second report may be begun meanwhile.
-    telling: HashSet<MessageId>,
+    /// How many of them are about each message; what is owed waits for none.
+    telling: HashMap<MessageId, usize>,
     /// Messages whose report could not be made when it was due.
     owed: BTreeSet<MessageId>,
     /// What is left of the present round of trying again.
@@ -187,7 +196,7 @@ impl Dispatcher {
             recorded,
             vias: HashMap::new(),
             reports: JoinSet::new(),
-            telling: HashSet::new(),
+            telling: HashMap::new(),
             owed: BTreeSet::new(),
             owed_round: Vec::new(),
             next_round_ms: 0,
@@ -219,7 +228,7 @@ impl Dispatcher {
                 count = requests.recv_many(&mut asked, BATCH) => if count == 0 { return },
                 Some(ended) = self.deliveries.join_next_with_id() => self.settle_ended(ended),
                 Some(made) = self.reports.join_next() => self.notified(made),
-                Some(id) = self.recorded.recv() => self.recorded(id),
+                Some(recorded) = self.recorded.recv() => self.recorded(recorded),
                 () = sleep(wake_in) => {}
             }
             while let Some(ended) = self.deliveries.try_join_next_with_id() {
@@ -287,7 +296,9 @@ impl Dispatcher {
         let changes = record.changes();
         self.conclude(assignment, delivery, changes, now_ms);
         let retried = matches!(decision, Decision::Retry { .. });
-        let moved = self.vias.contains_key(&assignment.id);
+        // A message that could not be read was unroutable then, and need not stay so.
+        let unroutable = self.destination(assignment.route) == Destination::Unroutable;
+        let moved = unroutable || self.vias.contains_key(&assignment.id);
         if retried && (moved || assignment.started_ms <= self.reloaded_ms) {
             self.reroute(assignment.key, now_ms);
         }

@@ -23,6 +23,8 @@ use crate::syntax::header::{self, Received, Start};
 
 /// Up to this many octets a message waits in memory for its group.
 const INLINE_OCTETS_MAX: usize = 128 * 1024;
+/// The least that is kept as a part of its own.
+const PART_OCTETS: usize = 4096;
 /// What is written to a staged body at a time.
 const STAGE_OCTETS: usize = 64 * 1024;
 
@@ -104,7 +106,7 @@ impl Intake {
             trace_octets: 0,
             octets: 0,
             traits: TraitReader::default(),
-            held: Held::Memory { parts: Vec::new(), octets: 0, permits: None },
+            held: Held::Memory { parts: Vec::new(), tail: Vec::new(), octets: 0, permits: None },
         }
         .with_trace_octets())
     }
@@ -125,6 +127,9 @@ fn tenant(client: IpAddr) -> Arc<str> {
 enum Held {
     Memory {
         parts: Vec<Bytes>,
+        /// Small pieces, together until they are worth a part: a client that sends octet by octet
+        /// must not cost an allocation each.
+        tail: Vec<u8>,
         octets: usize,
         permits: Option<OwnedSemaphorePermit>,
     },
@@ -195,10 +200,10 @@ impl Incoming {
         let lost = Err(CommitError::Unavailable("the writer is gone".to_owned()));
         synced.await.unwrap_or(lost).map_err(|error| refusal(&session, &error))?;
         drop(permits);
-        let (sender, count) = (&self.envelope.reverse_path, self.envelope.recipients.len());
-        event::accepted(id, &session, sender, count, self.octets);
+        let (sender, count) = (self.envelope.reverse_path.clone(), self.envelope.recipients.len());
         // The receiver is gone only while the daemon stops; the queue has the message.
         let _ = self.intake.accepted.send(Accepted { id, arrived_ms, envelope: self.envelope });
+        event::accepted(id, &session, &sender, count, self.octets);
         Ok(id)
     }
 
@@ -220,7 +225,7 @@ impl Incoming {
     }
 
     async fn keep(&mut self, piece: Vec<u8>) -> Result<(), Reply> {
-        if let Held::Memory { parts, octets, permits } = &mut self.held {
+        if let Held::Memory { parts, tail, octets, permits } = &mut self.held {
             let wanted = piece.len();
             let fits = *octets + wanted <= INLINE_OCTETS_MAX;
             let budget = &self.intake.budget;
@@ -234,7 +239,14 @@ impl Incoming {
                     None => *permits = Some(granted),
                 }
                 *octets += wanted;
-                parts.push(piece.into());
+                if piece.len() >= PART_OCTETS && tail.is_empty() {
+                    parts.push(piece.into());
+                } else {
+                    tail.extend_from_slice(&piece);
+                }
+                if tail.len() >= PART_OCTETS {
+                    parts.push(std::mem::take(tail).into());
+                }
                 return Ok(());
             }
             self.move_to_disk()?;
@@ -247,7 +259,7 @@ impl Incoming {
         let staging = staging.map_err(|error| refusal(&self.envelope.session, &error))?;
         let was = std::mem::replace(&mut self.held, Held::Lost);
         let pending = match was {
-            Held::Memory { parts, .. } => parts.concat(),
+            Held::Memory { parts, tail, .. } => [parts.concat(), tail].concat(),
             Held::Disk { .. } | Held::Lost => Vec::new(),
         };
         self.held = Held::Disk { staging, pending };
@@ -278,7 +290,10 @@ impl Incoming {
 
     async fn take_body(&mut self) -> Result<(NewBody, Option<OwnedSemaphorePermit>), Reply> {
         match std::mem::replace(&mut self.held, Held::Lost) {
-            Held::Memory { parts, permits, .. } => Ok((NewBody::Inline(parts), permits)),
+            Held::Memory { mut parts, tail, permits, .. } => {
+                parts.push(tail.into());
+                Ok((NewBody::Inline(parts), permits))
+            }
             Held::Disk { staging, pending } => {
                 let staging = self.write_out(staging, pending).await?;
                 let staged = spawn_blocking(move || staging.finish()).await;

@@ -25,15 +25,15 @@ use crate::syntax::reply::ServerReply;
 pub use cache::{Cache, Lifetimes};
 use cache::{Freshness, Known};
 
-/// Questions under way at a time, to all mailstores.
-const QUESTIONS_MAX: usize = 64;
+/// Questions under way at a time, to one mailstore: one that hangs holds up no other.
+const QUESTIONS_MAX: usize = 32;
 
 /// The verifier of recipients, shared by all sessions.
 #[derive(Debug)]
 pub struct Prober {
     pool: Arc<Pool>,
     cache: Cache,
-    questions: Semaphore,
+    questions: DashMap<NextHop, Arc<Semaphore>>,
     /// Addresses that are asked for again in the background, one question each.
     refreshing: DashMap<String, ()>,
 }
@@ -61,7 +61,7 @@ impl Answer {
 impl Prober {
     /// A prober with what is remembered from before.
     pub fn new(pool: Arc<Pool>, cache: Cache) -> Self {
-        Self { pool, cache, questions: Semaphore::new(QUESTIONS_MAX), refreshing: DashMap::new() }
+        Self { pool, cache, questions: DashMap::new(), refreshing: DashMap::new() }
     }
 
     /// Judges a recipient: from memory where that is good enough, else by asking.
@@ -138,7 +138,9 @@ impl Prober {
 
     /// Asks over a kept connection, and over a new one if that was gone.
     async fn question(&self, next_hop: &NextHop, address: &str, times: Times) -> Answer {
-        let Ok(_permit) = self.questions.acquire().await else {
+        let places = || Arc::new(Semaphore::new(QUESTIONS_MAX));
+        let questions = self.questions.entry(next_hop.clone()).or_insert_with(places).clone();
+        let Ok(_permit) = questions.acquire().await else {
             return Answer::None("stopping".to_owned());
         };
         if let Some(mut connection) = self.pool.take(next_hop) {

@@ -174,6 +174,9 @@ impl Session {
                 Err(refusal) => self.turn().reply(&refusal),
             }
             self.state = State::Ready(hello);
+            if self.stopping {
+                self.close_with(&reply::SHUTTING_DOWN);
+            }
         }
     }
 

@@ -87,6 +87,28 @@ fn content_of_ten_mebibytes_in_one_line_without_an_end() {
 }
 
 #[test]
+fn content_that_comes_octet_by_octet_costs_what_it_weighs() {
+    let (daemon, store) = victim();
+    others_are_unaffected(&daemon, &store);
+    let before = memory(&daemon);
+    let mut streams: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(daemon.addr()).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let open = "EHLO c\r\nMAIL FROM:<s@c.example>\r\nRCPT TO:<u@ours.example>\r\nDATA\r\n";
+            stream.write_all(open.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..3000 {
+        for stream in &mut streams {
+            stream.write_all(b"x").unwrap();
+        }
+    }
+    assert_small(&daemon, before);
+}
+
+#[test]
 fn nul_and_eight_bit_octets() {
     let (daemon, store) = victim();
     let mut client = Client::greet(daemon.addr(), "hostile.example");

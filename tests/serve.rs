@@ -51,7 +51,7 @@ fn stopping_lets_content_finish_and_exits_0() {
         assert!(idle.is_closed());
         sending.write(b"last\r\n.\r\n");
         let id = sending.reply().queue_id();
-        sending.command("MAIL FROM:<>").is(421, "4.3.2");
+        sending.reply().is(421, "4.3.2");
         id
     });
     let status = daemon.terminate();
@@ -61,6 +61,29 @@ fn stopping_lets_content_finish_and_exits_0() {
     store.wait_for(1, ARRIVAL);
     daemon.drain(ARRIVAL);
     assert_eq!(store.count(), 1, "exactly once");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_costs_no_mail() {
+    let store = Store::tcp(Behaviour::default());
+    let site = Site::new();
+    let file = site.path("angarium.toml");
+    let text = site.configuration(&Parts { tables: &domain(&store, "any"), ..Parts::default() });
+    std::fs::write(&file, text).unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_angarium"));
+    let mut serve = serve.args(["serve", "--config"]).arg(&file).stderr(full).spawn().unwrap();
+    for _ in 0..5 {
+        let up = || Client::try_greet(site.address, "c.example").is_ok();
+        assert!(wait_until(ARRIVAL, up));
+        let mut client = Client::greet(site.address, "c.example");
+        client.send_message("s@c.example", &["u@ours.example"], NOTE).queue_id();
+    }
+    store.wait_for(5, ARRIVAL);
+    let pid = nix::unistd::Pid::from_raw(serve.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(serve.wait().unwrap().code(), Some(0));
+    assert_eq!(store.count(), 5);
 }
 
 #[test]

@@ -386,7 +386,12 @@ impl Scheduler {
     pub fn take_all(&mut self) -> Vec<Job> {
         let mut keys: Vec<JobKey> = self.jobs.keys().copied().collect();
         keys.sort_unstable();
-        keys.into_iter().filter_map(|key| self.take(key)).collect()
+        let jobs = keys.into_iter().filter_map(|key| self.take(key)).collect();
+        for route in &mut self.routes {
+            route.ready.clear();
+            route.parked.clear();
+        }
+        jobs
     }
 
     /// Jobs of a route that are ready, and attempts under way.

@@ -83,11 +83,11 @@ pub(super) async fn notify(spool: Spool, settings: Arc<Settings>, order: Order) 
 
 async fn commit(spool: &Spool, order: &Order, message: NewMessage) -> Result<(), Trouble> {
     let now_ms = message.arrived_ms;
-    let mut batch =
-        vec![Op::Append(message), Op::Update { id: order.id, changes: order.changes.clone() }];
-    if order.action != Action::Failed {
-        batch.push(Op::Told(order.id, now_ms));
-    }
+    let told = match order.action {
+        Action::Failed => Op::Update { id: order.id, changes: order.changes.clone() },
+        Action::Delayed { .. } => Op::Told(order.id, now_ms),
+    };
+    let batch = vec![Op::Append(message), told];
     let (done, synced) = oneshot::channel();
     spool.commit(batch, Box::new(move |result| drop(done.send(result))));
     let lost = Err(CommitError::Unavailable("the writer is gone".to_owned()));

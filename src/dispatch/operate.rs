@@ -11,7 +11,7 @@ use angarium_queue::schedule::{Job, RouteId, Waits};
 use angarium_queue::spool::{CommitError, Op};
 use tokio::sync::oneshot;
 
-use super::{Dispatcher, Verb, Waiting};
+use super::{Dispatcher, Recorded, Verb, Waiting};
 use crate::event;
 use crate::net::clock;
 use crate::route::Destination;
@@ -44,6 +44,8 @@ impl Dispatcher {
                 event::operated(id, "reroute");
                 let via = hop.as_ref().map_or_else(String::new, ToString::to_string);
                 self.set_via(id, &via);
+                // An attempt under way comes back to the new way as well.
+                self.reloaded_ms = now_ms;
                 for job in self.scheduler.take_message(id) {
                     self.enqueue_job(&job, now_ms);
                 }
@@ -60,7 +62,14 @@ impl Dispatcher {
                 return self.revive(&stored, now_ms, answer);
             }
         };
-        self.spool.commit(ops, Box::new(move |result| drop(answer.send(result.map(|()| true)))));
+        let record = self.record.clone();
+        let done = move |result: Result<(), CommitError>| {
+            if result.is_err() {
+                let _ = record.send(Recorded::Refused(id));
+            }
+            drop(answer.send(result.map(|()| true)));
+        };
+        self.spool.commit(ops, Box::new(done));
     }
 
     /// Records that a message is given up, and then has its report made.
@@ -70,7 +79,10 @@ impl Dispatcher {
         let done = move |result: Result<(), CommitError>| {
             // The dispatcher is gone only when the daemon stops; the next start looks for what is
             // owed.
-            let _ = record.send(id);
+            let _ = record.send(match result {
+                Ok(()) => Recorded::Done(id),
+                Err(_) => Recorded::Refused(id),
+            });
             drop(answer.send(result.map(|()| true)));
         };
         self.spool.commit(vec![Op::Update { id, changes }], Box::new(done));
@@ -124,7 +136,7 @@ impl Dispatcher {
             _ => None,
         };
         let failed: Vec<_> = stored.recipients.iter().enumerate().filter_map(failed).collect();
-        let busy = self.reviving.contains_key(&stored.id) || self.telling.contains(&stored.id);
+        let busy = self.reviving.contains_key(&stored.id) || self.telling.contains_key(&stored.id);
         if failed.is_empty() || busy {
             return drop(answer.send(Ok(true)));
         }
@@ -136,7 +148,7 @@ impl Dispatcher {
         let done = move |result: Result<(), CommitError>| {
             // Told of a refusal too: those still failed are passed over. The dispatcher is gone only
             // when the daemon stops.
-            let _ = revive.send(id);
+            let _ = revive.send(Recorded::Done(id));
             drop(answer.send(result.map(|()| true)));
         };
         self.spool.commit(vec![Op::Update { id, changes }], Box::new(done));

@@ -50,8 +50,8 @@ impl Dispatcher {
             let ended = failed.into_iter().map(|(index, change)| (index, owing(change, false)));
             order = Some((Action::Failed, ended.collect()));
         } else if let Some(until_ms) = delayed {
-            let (deferred, other): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_deferral);
-            rest = other;
+            // They are recorded at once; the report only tells of them.
+            let deferred: Vec<_> = rest.iter().filter(|one| is_deferral(one)).cloned().collect();
             order = (!deferred.is_empty()).then_some((Action::Delayed { until_ms }, deferred));
         }
         self.record_changes(id, rest);
@@ -64,7 +64,7 @@ impl Dispatcher {
 
     /// Until when a message is tried, if its sender is to be told now that it is late.
     fn delay_is_due(&self, id: MessageId, envelope: Option<&Envelope>, now_ms: u64) -> Option<u64> {
-        let may_hear = envelope.is_some_and(due::may_hear) && !self.telling.contains(&id);
+        let may_hear = envelope.is_some_and(due::may_hear) && !self.telling.contains_key(&id);
         let stored = may_hear.then(|| self.spool.get(id)).flatten()?;
         let (arrived_ms, told_ms) = (stored.arrived_ms, stored.told_ms);
         let due = due::is_due(&self.settings.delay_warning_ms, arrived_ms, told_ms, now_ms);
@@ -79,9 +79,7 @@ impl Dispatcher {
 
     fn order(&mut self, order: Order) {
         let (spool, settings) = (self.spool.clone(), self.settings.report.clone());
-        if order.again || order.action != Action::Failed {
-            self.telling.insert(order.id);
-        }
+        *self.telling.entry(order.id).or_default() += 1;
         self.reports.spawn(notify(spool, settings, order));
     }
 
@@ -98,12 +96,13 @@ impl Dispatcher {
             Ok(notified) => notified,
             Err(error) => return event::trouble("a report ended abnormally", error),
         };
-        if order.again || order.action != Action::Failed {
-            self.telling.remove(&order.id);
+        if let Some(count) = self.telling.get_mut(&order.id) {
+            *count = count.saturating_sub(1);
         }
+        self.telling.retain(|_, count| *count > 0);
         match result {
             Ok(report) => {
-                self.owed.remove(&order.id);
+                self.settle_owed(order.id);
                 let to = report.envelope.recipients.first().map(|to| &to.address);
                 if let Some(to) = to {
                     let (id, count) = (report.id, order.changes.len());
@@ -122,6 +121,7 @@ impl Dispatcher {
                 self.owed.remove(&order.id);
                 return;
             }
+            Trouble::Unwanted if order.action != Action::Failed => return,
             Trouble::Unwanted => {
                 self.owed.remove(&order.id);
                 return self.record_changes(order.id, order.changes);
@@ -131,7 +131,7 @@ impl Dispatcher {
         };
         event::report_put_off(order.id, action(&order), why);
         if order.action != Action::Failed {
-            return self.record_changes(order.id, order.changes);
+            return;
         }
         if self.owed.is_empty() {
             self.next_round_ms = clock::now_ms() + ROUND_MS;
@@ -141,6 +141,14 @@ impl Dispatcher {
             let owed =
                 order.changes.into_iter().map(|(index, change)| (index, owing(change, true)));
             self.record_changes(order.id, owed.collect());
+        }
+    }
+
+    /// Forgets that something is owed, if nothing is.
+    fn settle_owed(&mut self, id: MessageId) {
+        let owes = |stored: Stored| stored.recipients.iter().any(|state| failure(state).is_some());
+        if !self.spool.get(id).is_some_and(owes) {
+            self.owed.remove(&id);
         }
     }
 
@@ -170,7 +178,7 @@ impl Dispatcher {
     }
 
     fn try_again(&mut self, id: MessageId) {
-        if self.telling.contains(&id) || self.reviving.contains_key(&id) {
+        if self.telling.contains_key(&id) || self.reviving.contains_key(&id) {
             return;
         }
         let Some(stored) = self.spool.get(id) else {

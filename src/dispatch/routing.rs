@@ -9,7 +9,7 @@ use angarium_queue::entry::{RecipientState, Stored};
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{Job, JobKey, Pace, RouteId};
 
-use super::{Dispatcher, Settings};
+use super::{Dispatcher, Recorded, Settings};
 use crate::envelope::{Envelope, Origin};
 use crate::event;
 use crate::intake::Accepted;
@@ -19,14 +19,28 @@ use crate::route::{Destination, Handling};
 impl Dispatcher {
     /// Takes up a message that was just accepted.
     pub(super) fn enqueue_accepted(&mut self, message: &Accepted) {
-        let count = u32::try_from(message.envelope.recipients.len()).unwrap_or(u32::MAX);
-        let pending: Vec<Pending> = (0..count).map(Pending::new).collect();
-        let arrival = Arrival { id: message.id, arrived_ms: message.arrived_ms, held: false };
-        self.enqueue(arrival, Some(&message.envelope), &pending, message.arrived_ms);
+        // The operator may have been faster than the news.
+        let Some(stored) = self.spool.get(message.id) else { return };
+        self.enqueue_pending(&stored, Some(&message.envelope));
     }
 
     /// Takes up a message that the spool held at the start.
     pub(super) fn enqueue_stored(&mut self, stored: &Stored) {
+        self.set_via(stored.id, &stored.via);
+        let envelope = self.envelope(stored.id);
+        self.enqueue_pending(stored, envelope.as_ref());
+    }
+
+    /// Takes up again what a verb of the operator had withdrawn and could not end.
+    pub(super) fn restore(&mut self, id: MessageId) {
+        if self.scheduler.why(id).is_empty()
+            && let Some(stored) = self.spool.get(id)
+        {
+            self.enqueue_stored(&stored);
+        }
+    }
+
+    fn enqueue_pending(&mut self, stored: &Stored, envelope: Option<&Envelope>) {
         let pending = |(index, state): (usize, &RecipientState)| match state {
             RecipientState::Pending { attempts, due_ms, .. } => Some(Pending {
                 index: u32::try_from(index).ok()?,
@@ -38,14 +52,16 @@ impl Dispatcher {
         let pending: Vec<Pending> =
             stored.recipients.iter().enumerate().filter_map(pending).collect();
         let arrival = Arrival { id: stored.id, arrived_ms: stored.arrived_ms, held: stored.held };
-        self.set_via(stored.id, &stored.via);
-        let envelope = self.envelope(stored.id);
-        self.enqueue(arrival, envelope.as_ref(), &pending, clock::now_ms());
+        self.enqueue(arrival, envelope, &pending, clock::now_ms());
     }
 
     /// What the operator did to a message is recorded: takes up what was revived, and has reports
     /// made of what was given up.
-    pub(super) fn recorded(&mut self, id: MessageId) {
+    pub(super) fn recorded(&mut self, recorded: Recorded) {
+        let id = match recorded {
+            Recorded::Done(id) => id,
+            Recorded::Refused(id) => return self.restore(id),
+        };
         let Some(indices) = self.reviving.remove(&id) else { return self.owe(id) };
         let Some(stored) = self.spool.get(id) else { return };
         let revived = |index: &u32| {
