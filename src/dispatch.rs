@@ -13,10 +13,11 @@ mod pauses;
 mod record;
 mod routing;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use angarium_queue::entry::Change;
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{Assignment, Decision, Options, Pick, RouteId, Scheduler, Waits};
 use angarium_queue::spool::{CommitError, Spool};
@@ -134,8 +135,10 @@ pub enum Request {
 /// What became of the record of an operator's verb.
 #[derive(Clone, Copy, Debug)]
 enum Recorded {
-    /// It is durable.
-    Done(MessageId),
+    /// Failed recipients are pending again, or still failed where that was refused.
+    Revived(MessageId),
+    /// The message was removed or given up.
+    Ended(MessageId),
     /// The spool did not take it: the message is as it was.
     Refused(MessageId),
 }
@@ -155,6 +158,8 @@ pub struct Dispatcher {
     reviving: HashMap<MessageId, Vec<u32>>,
     record: mpsc::UnboundedSender<Recorded>,
     recorded: mpsc::UnboundedReceiver<Recorded>,
+    /// Messages whose end the operator wants, until that is recorded.
+    ending: HashSet<MessageId>,
     /// The ways out that the operator chose for single messages.
     vias: HashMap<MessageId, Destination>,
     /// Reports that are being made.
@@ -194,6 +199,7 @@ impl Dispatcher {
             reviving: HashMap::new(),
             record,
             recorded,
+            ending: HashSet::new(),
             vias: HashMap::new(),
             reports: JoinSet::new(),
             telling: HashMap::new(),
@@ -293,7 +299,11 @@ impl Dispatcher {
         let record = Record { assignment, delivery, decision, now_ms };
         record.log(&self.destination(assignment.route));
         measure::settled(&record, &self.destination(assignment.route));
-        let changes = record.changes();
+        let mut changes = record.changes();
+        if self.ending.contains(&assignment.id) {
+            // A deferral must not bring back what is being given up.
+            changes.retain(|(_, change)| !matches!(change, Change::Deferred { .. }));
+        }
         self.conclude(assignment, delivery, changes, now_ms);
         let retried = matches!(decision, Decision::Retry { .. });
         // A message that could not be read was unroutable then, and need not stay so.

@@ -37,8 +37,11 @@ impl Dispatcher {
             }
             Verb::Expire => {
                 event::operated(id, "expire");
-                self.scheduler.withdraw(id);
-                return self.expire(&stored, answer);
+                return self.end(
+                    &stored,
+                    Op::Update { id, changes: self.expired(&stored) },
+                    answer,
+                );
             }
             Verb::Reroute(hop) => {
                 event::operated(id, "reroute");
@@ -53,8 +56,7 @@ impl Dispatcher {
             }
             Verb::Remove => {
                 event::operated(id, "rm");
-                self.scheduler.withdraw(id);
-                vec![Op::Remove(id)]
+                return self.end(&stored, Op::Remove(id), answer);
             }
             Verb::Retry => {
                 event::operated(id, "retry");
@@ -62,30 +64,25 @@ impl Dispatcher {
                 return self.revive(&stored, now_ms, answer);
             }
         };
-        let record = self.record.clone();
-        let done = move |result: Result<(), CommitError>| {
-            if result.is_err() {
-                let _ = record.send(Recorded::Refused(id));
-            }
-            drop(answer.send(result.map(|()| true)));
-        };
-        self.spool.commit(ops, Box::new(done));
+        self.spool.commit(ops, Box::new(move |result| drop(answer.send(result.map(|()| true)))));
     }
 
-    /// Records that a message is given up, and then has its report made.
-    fn expire(&self, stored: &Stored, answer: Answer) {
+    /// Ends a message: it is tried no more from now on, and goes once that is recorded. If the
+    /// spool refuses the record, it is what it was.
+    fn end(&mut self, stored: &Stored, op: Op, answer: Answer) {
         let (id, record) = (stored.id, self.record.clone());
-        let changes = self.expired(stored);
+        self.scheduler.hold(id);
+        self.ending.insert(id);
         let done = move |result: Result<(), CommitError>| {
             // The dispatcher is gone only when the daemon stops; the next start looks for what is
             // owed.
             let _ = record.send(match result {
-                Ok(()) => Recorded::Done(id),
+                Ok(()) => Recorded::Ended(id),
                 Err(_) => Recorded::Refused(id),
             });
             drop(answer.send(result.map(|()| true)));
         };
-        self.spool.commit(vec![Op::Update { id, changes }], Box::new(done));
+        self.spool.commit(vec![op], Box::new(done));
     }
 
     /// Gives up every recipient that is still pending, with the last reason there is.
@@ -148,7 +145,7 @@ impl Dispatcher {
         let done = move |result: Result<(), CommitError>| {
             // Told of a refusal too: those still failed are passed over. The dispatcher is gone only
             // when the daemon stops.
-            let _ = revive.send(Recorded::Done(id));
+            let _ = revive.send(Recorded::Revived(id));
             drop(answer.send(result.map(|()| true)));
         };
         self.spool.commit(vec![Op::Update { id, changes }], Box::new(done));

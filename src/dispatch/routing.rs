@@ -31,15 +31,6 @@ impl Dispatcher {
         self.enqueue_pending(stored, envelope.as_ref());
     }
 
-    /// Takes up again what a verb of the operator had withdrawn and could not end.
-    pub(super) fn restore(&mut self, id: MessageId) {
-        if self.scheduler.why(id).is_empty()
-            && let Some(stored) = self.spool.get(id)
-        {
-            self.enqueue_stored(&stored);
-        }
-    }
-
     fn enqueue_pending(&mut self, stored: &Stored, envelope: Option<&Envelope>) {
         let pending = |(index, state): (usize, &RecipientState)| match state {
             RecipientState::Pending { attempts, due_ms, .. } => Some(Pending {
@@ -55,14 +46,26 @@ impl Dispatcher {
         self.enqueue(arrival, envelope, &pending, clock::now_ms());
     }
 
-    /// What the operator did to a message is recorded: takes up what was revived, and has reports
-    /// made of what was given up.
+    /// What the operator did to a message is recorded, or was refused.
     pub(super) fn recorded(&mut self, recorded: Recorded) {
-        let id = match recorded {
-            Recorded::Done(id) => id,
-            Recorded::Refused(id) => return self.restore(id),
-        };
-        let Some(indices) = self.reviving.remove(&id) else { return self.owe(id) };
+        match recorded {
+            Recorded::Revived(id) => self.enqueue_revived(id),
+            Recorded::Ended(id) => {
+                self.ending.remove(&id);
+                self.scheduler.withdraw(id);
+                self.owe(id);
+            }
+            Recorded::Refused(id) => {
+                self.ending.remove(&id);
+                if !self.spool.get(id).is_some_and(|stored| stored.held) {
+                    self.scheduler.release_hold(id, clock::now_ms());
+                }
+            }
+        }
+    }
+
+    fn enqueue_revived(&mut self, id: MessageId) {
+        let Some(indices) = self.reviving.remove(&id) else { return };
         let Some(stored) = self.spool.get(id) else { return };
         let revived = |index: &u32| {
             let state = stored.recipients.get(*index as usize);
