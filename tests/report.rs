@@ -198,7 +198,7 @@ fn kills_lose_no_report_and_double_none() {
     let seed = std::process::id().into();
     eprintln!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let (stopping, acknowledged) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
+    let (stopping, acknowledged) = (AtomicBool::new(false), Mutex::new(BTreeMap::new()));
     let address = daemon.addr();
     let kills = if support::long() { 300 } else { 40 };
     std::thread::scope(|scope| {
@@ -219,7 +219,7 @@ fn kills_lose_no_report_and_double_none() {
                             client.try_send_message("s@senders.example", &to, content.as_bytes());
                         match sent {
                             Ok(reply) if reply.code == 250 => {
-                                acknowledged.lock().unwrap().insert(number);
+                                acknowledged.lock().unwrap().insert(number, reply.queue_id());
                             }
                             _ => break,
                         }
@@ -239,7 +239,10 @@ fn kills_lose_no_report_and_double_none() {
     });
     daemon.drain(ARRIVAL);
     let (reported, acknowledged) = (reported(&scene), acknowledged.into_inner().unwrap());
-    let lost: Vec<_> = acknowledged.iter().filter(|n| !reported.contains_key(n)).collect();
+    let log = daemon.log();
+    let foreign: Vec<_> = acknowledged.values().filter(|id| !log.contains(id.as_str())).collect();
+    assert!(foreign.is_empty(), "seed {seed}: not acknowledged by this daemon: {foreign:?}");
+    let lost: Vec<_> = acknowledged.keys().filter(|n| !reported.contains_key(n)).collect();
     assert!(lost.is_empty(), "seed {seed}: no report of {lost:?}");
     let doubled: Vec<_> = reported.iter().filter(|(_, ids)| ids.len() > 1).collect();
     assert!(doubled.is_empty(), "seed {seed}: {doubled:?}");

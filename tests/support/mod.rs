@@ -21,8 +21,10 @@ pub mod store;
 #[allow(unused_imports, reason = "each test target uses its own share of the helpers")]
 pub use {corpus::corpus, daemon::Daemon};
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -53,7 +55,8 @@ pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
 
 /// A loopback port that nobody listens on, outside the range the system picks from by itself.
 ///
-/// Each test process begins at a place of its own, so that two seldom ask for the same port.
+/// It is this process's as long as it lives: a lock says so to the tests that run beside it. Without
+/// that a daemon that is down for a moment could come back to find another test's in its place.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 22_000;
@@ -62,11 +65,25 @@ pub fn free_port() -> u16 {
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
         let port = FIRST + (begin + step) % COUNT;
-        if TcpListener::bind(loopback(port)).is_ok() {
+        if reserve(port) && TcpListener::bind(loopback(port)).is_ok() {
             return port;
         }
     }
     panic!("no loopback port is free");
+}
+
+/// Takes the lock of a port; it goes with the process.
+fn reserve(port: u16) -> bool {
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("angarium-ports");
+    std::fs::create_dir_all(&folder).unwrap();
+    let lock = File::options().create(true).append(true).open(folder.join(port.to_string()));
+    let lock = lock.unwrap();
+    let ours = lock.try_lock().is_ok();
+    if ours {
+        HELD.lock().unwrap().push(lock);
+    }
+    ours
 }
 
 /// 127.0.0.1 with a port.
