@@ -12,6 +12,7 @@ mod owed;
 mod pauses;
 mod record;
 mod routing;
+mod tally;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::route::{Destination, Table};
 use notify::Notified;
 pub use pauses::Pauses;
 use record::Record;
+pub use tally::Tally;
 
 /// Events taken in one go before the scheduler is asked again.
 const BATCH: usize = 256;
@@ -113,6 +115,15 @@ pub struct Busiest {
     pub other_assigned: usize,
 }
 
+/// What the metrics tell of destinations.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Destinations {
+    /// Their load now.
+    pub busiest: Busiest,
+    /// What attempts came to since the start.
+    pub attempts: Tally,
+}
+
 /// A request to the dispatcher.
 #[derive(Debug)]
 pub enum Request {
@@ -126,8 +137,9 @@ pub enum Request {
     Pause(String, bool, oneshot::Sender<std::io::Result<()>>),
     /// Tell the load of each destination.
     Loads(oneshot::Sender<Vec<RouteLoad>>),
-    /// Tell the load of so many destinations, those with the most to do, and of the others together.
-    Busiest(usize, oneshot::Sender<Busiest>),
+    /// Tell the load of so many destinations, those with the most to do, and of the others together;
+    /// and what all attempts came to.
+    Destinations(usize, oneshot::Sender<Destinations>),
     /// Start nothing more, and end when nothing is under way.
     Stop,
 }
@@ -174,6 +186,7 @@ pub struct Dispatcher {
     /// Assignments that started before this may be on a route that has changed since.
     reloaded_ms: u64,
     pauses: Pauses,
+    attempts: Tally,
     stopping: bool,
 }
 
@@ -208,6 +221,7 @@ impl Dispatcher {
             next_round_ms: 0,
             reloaded_ms: 0,
             pauses,
+            attempts: Tally::default(),
             stopping: false,
         };
         for stored in dispatcher.spool.scan() {
@@ -298,7 +312,7 @@ impl Dispatcher {
         let decision = self.scheduler.result(assignment, delivery.attempt(), now_ms);
         let record = Record { assignment, delivery, decision, now_ms };
         record.log(&self.destination(assignment.route));
-        measure::settled(&record, &self.destination(assignment.route));
+        measure::settled(&record, &self.destination(assignment.route), &mut self.attempts);
         let mut changes = record.changes();
         if self.ending.contains(&assignment.id) {
             // A deferral must not bring back what is being given up.
@@ -323,7 +337,7 @@ impl Dispatcher {
                 drop(answer.send(self.pause(&destination, paused)));
             }
             Request::Loads(answer) => drop(answer.send(self.loads())),
-            Request::Busiest(count, answer) => drop(answer.send(self.busiest(count))),
+            Request::Destinations(count, answer) => drop(answer.send(self.told(count))),
             Request::Stop => self.stopping = true,
         }
     }

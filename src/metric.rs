@@ -124,6 +124,9 @@ metrics! {
     /// Deliveries under way, of the destinations with the most to do.
     DESTINATION_ACTIVE: Asked = "angarium_destination_active_deliveries", "gauge";
 
+    /// Recipients that an attempt settled or put off, by destination and result. The first 200
+    /// destinations since the start have their names; the rest is told as other.
+    DESTINATION_ATTEMPTS: Asked = "angarium_destination_attempts", "counter";
     /// Recipients that an attempt settled or put off, by transport and result.
     DELIVERY_ATTEMPTS: Counter<(Transport, Outcome), { Transport::COUNT * Outcome::COUNT }> =
         "angarium_delivery_attempts";

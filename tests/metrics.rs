@@ -144,6 +144,43 @@ fn failures_expiries_and_ages_are_told() {
 }
 
 #[test]
+fn attempts_are_told_by_destination_and_outlive_a_reload() {
+    let port = free_port();
+    let store = Store::tcp(Behaviour::default());
+    store.set(|behaviour| {
+        behaviour.content_replies.insert("late@ours.example".into(), "451 4.3.0 later".into());
+        behaviour.content_replies.insert("no@ours.example".into(), "554 5.6.0 no".into());
+    });
+    let routes = "[relay]\nfrom = [\"127.0.0.1\"]\n\
+                  [[route]]\nrecipient = \"*@gone.example\"\nvia = \"discard\"\n";
+    let mut daemon = Daemon::start(&format!("{}{routes}{}", domain(&store, "any"), section(port)));
+    let mut client = Client::greet(daemon.addr(), "c.example");
+    let recipients = ["u@ours.example", "late@ours.example", "no@ours.example", "x@gone.example"];
+    // What fails is reported to a sender that no route leads to.
+    client.send_message("s@c.example", &recipients, NOTE).queue_id();
+    client.send_message("", &["u@ours.example"], NOTE).queue_id();
+
+    let (url, attempts) = (store.url(), "angarium_destination_attempts_total");
+    let expected = [
+        (url.as_str(), "delivered", 2.0),
+        (url.as_str(), "deferred", 1.0),
+        (url.as_str(), "failed", 1.0),
+        ("discard", "delivered", 1.0),
+        ("unroutable", "deferred", 1.0),
+    ];
+    for (destination, result, count) in expected {
+        let labels = [("destination", destination), ("result", result)];
+        await_sample(port, attempts, &labels, count);
+    }
+    let told = || scrape(port).samples.into_iter().filter(|sample| sample.name == attempts);
+    assert_eq!(told().count(), expected.len(), "what never happened is left out");
+    let before: Vec<_> = told().collect();
+    daemon.hangup();
+    await_sample(port, "angarium_config_reloads_total", &[("result", "ok")], 1.0);
+    assert_eq!(told().collect::<Vec<_>>(), before);
+}
+
+#[test]
 fn the_load_of_destinations_is_told() {
     let port = free_port();
     let store = Store::tcp(Behaviour { delay: Duration::from_secs(60), ..Behaviour::default() });
@@ -243,7 +280,7 @@ fn promtool_finds_nothing_to_say() {
     let mut client = Client::greet(daemon.addr(), "c.example");
     client.send_message("s@c.example", &["u@ours.example"], NOTE).queue_id();
     client.command("RCPT TO:<u@ours.example>").is(503, "5.5.1");
-    store.wait_for(1, ARRIVAL);
+    await_sample(port, "angarium_destination_attempts_total", &[("result", "delivered")], 1.0);
     // What promtool's check reads is the older form.
     let (status, head, body) = get(port, "/metrics", "Accept: text/plain;version=0.0.4\r\n");
     assert!(status == 200 && head.contains("content-type: text/plain; version=0.0.4"), "{head}");

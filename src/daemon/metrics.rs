@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::listeners::{bind, listen};
-use crate::dispatch::{self, Busiest};
+use crate::dispatch::{self, Destinations};
 use crate::event;
 use crate::metric::{self, Exposition, Form};
 use crate::net::clock;
@@ -21,7 +21,7 @@ use crate::net::http::{self, Answer, Question};
 
 /// How long the dispatcher may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
-/// Destinations that are told by name.
+/// Destinations whose load is told by name.
 const DESTINATIONS_MAX: usize = 50;
 
 /// The socket, if it is open.
@@ -103,7 +103,7 @@ impl Figures {
 
     async fn health(&self) -> Result<(), String> {
         self.spool_health()?;
-        match self.busiest(0).await {
+        match self.destinations(0).await {
             Some(_) => Ok(()),
             None => Err("the dispatcher does not answer".to_owned()),
         }
@@ -119,10 +119,10 @@ impl Figures {
         }
     }
 
-    async fn busiest(&self, count: usize) -> Option<Busiest> {
+    async fn destinations(&self, count: usize) -> Option<Destinations> {
         let (answer, answered) = oneshot::channel();
         let ask = async {
-            self.dispatcher.send(dispatch::Request::Busiest(count, answer)).await.ok()?;
+            self.dispatcher.send(dispatch::Request::Destinations(count, answer)).await.ok()?;
             answered.await.ok()
         };
         timeout(ANSWER_TIME, ask).await.ok().flatten()
@@ -137,8 +137,8 @@ impl Figures {
         let accepting = if self.spool_health().is_ok() { 1.0 } else { 0.0 };
         out.give(&metric::SPOOL_ACCEPTING, vec![], accepting);
         self.give_queue(&mut out);
-        if let Some(busiest) = self.busiest(DESTINATIONS_MAX).await {
-            give_destinations(&mut out, busiest);
+        if let Some(destinations) = self.destinations(DESTINATIONS_MAX).await {
+            give_destinations(&mut out, destinations);
         }
         out.write()
     }
@@ -165,7 +165,11 @@ fn word(standing: Standing) -> &'static str {
     }
 }
 
-fn give_destinations(out: &mut Exposition, busiest: Busiest) {
+fn give_destinations(out: &mut Exposition, destinations: Destinations) {
+    for (labels, count) in destinations.attempts.cells() {
+        out.give(&metric::DESTINATION_ATTEMPTS, labels, count as f64);
+    }
+    let busiest = destinations.busiest;
     let other = ("other".to_owned(), busiest.other_ready, busiest.other_assigned);
     let named = busiest.first.into_iter().map(|load| (load.destination, load.ready, load.assigned));
     for (destination, ready, assigned) in named.chain([other]) {
@@ -209,8 +213,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (figures, mut asked) = figures(directory.path());
         let mut answered = tokio::spawn(async move {
-            if let Some(dispatch::Request::Busiest(_, answer)) = asked.recv().await {
-                answer.send(Busiest::default()).unwrap();
+            if let Some(dispatch::Request::Destinations(_, answer)) = asked.recv().await {
+                answer.send(Destinations::default()).unwrap();
             }
             asked
         });

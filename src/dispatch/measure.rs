@@ -8,7 +8,8 @@ use std::time::Duration;
 use angarium_queue::schedule::{Assignment, Decision};
 
 use super::record::Record;
-use super::{Busiest, Dispatcher, RouteLoad};
+use super::tally::Tally;
+use super::{Busiest, Destinations, Dispatcher, RouteLoad};
 use crate::delivery::outcome::Outcome;
 use crate::metric::{self, Transport};
 use crate::route::{self, Destination};
@@ -19,10 +20,11 @@ pub(super) fn started(assignment: &Assignment) {
 }
 
 /// An attempt has come to its end.
-pub(super) fn settled(record: &Record<'_>, destination: &Destination) {
+pub(super) fn settled(record: &Record<'_>, destination: &Destination, tally: &mut Tally) {
     let transport = transport(destination);
     let took_ms = record.now_ms.saturating_sub(record.assignment.started_ms);
     metric::DELIVERY_TIME.observe_time(transport, Duration::from_millis(took_ms));
+    let counts = tally.counts(destination);
     for (_, outcome) in &record.delivery.outcomes {
         let result = match (outcome, record.decision) {
             (Outcome::Delivered(_), _) => metric::Outcome::Delivered,
@@ -31,6 +33,7 @@ pub(super) fn settled(record: &Record<'_>, destination: &Destination) {
             (Outcome::Deferred(_), _) => metric::Outcome::Deferred,
         };
         metric::DELIVERY_ATTEMPTS.add((transport, result), 1);
+        counts.add(result);
     }
 }
 
@@ -45,9 +48,13 @@ fn transport(destination: &Destination) -> Transport {
 }
 
 impl Dispatcher {
-    /// The load of the `count` destinations that have the most to do. One walk over those that were
-    /// ever used; only those named cost more.
-    pub(super) fn busiest(&self, count: usize) -> Busiest {
+    /// The load of the `count` destinations that have the most to do, and all attempts.
+    pub(super) fn told(&self, count: usize) -> Destinations {
+        Destinations { busiest: self.busiest(count), attempts: self.attempts.clone() }
+    }
+
+    /// One walk over those that were ever used; only those named cost more.
+    fn busiest(&self, count: usize) -> Busiest {
         let load = |(destination, &route)| (self.scheduler.load(route), destination);
         let loads = self.route_ids.iter().map(load);
         let mut busiest = busiest(loads.filter(|(load, _)| *load != (0, 0)).collect(), count);

@@ -207,7 +207,11 @@ impl Metric for Asked {
     fn expose(&self, out: &mut Exposition) {
         let Some(values) = out.given(self.family.name) else { return };
         out.begin(&self.family, self.ty);
-        let suffix = if self.ty == "info" { "_info" } else { "" };
+        let suffix = match self.ty {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
         for (labels, value) in values {
             out.sample(&self.family, suffix, &labels, &value.to_string());
         }

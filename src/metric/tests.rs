@@ -85,11 +85,14 @@ fn what_is_given_is_told_and_escaped() {
     let destination = "lmtp:unix:/a\\b\"c\n".to_owned();
     out.give(&DESTINATION_READY, vec![("destination", destination)], 7.0);
     out.give(&BUILD, vec![("version", "1.2.3".to_owned())], 1.0);
+    out.give(&DESTINATION_ATTEMPTS, vec![("result", "failed".to_owned())], 3.0);
     let text = out.write();
     let ready = "_ready_jobs{destination=\"lmtp:unix:/a\\\\b\\\"c\\n\"} 7\n";
     assert!(text.contains(ready), "{text}");
     assert!(text.contains("# TYPE angarium_build info\n"), "{text}");
     assert!(text.contains("angarium_build_info{version=\"1.2.3\"} 1\n"), "{text}");
+    assert!(text.contains("# TYPE angarium_destination_attempts counter\n"), "{text}");
+    assert!(text.contains("angarium_destination_attempts_total{result=\"failed\"} 3\n"), "{text}");
     assert!(!text.contains("angarium_queue_messages"), "nothing was given");
     assert!(text.ends_with("\n# EOF\n"));
 }
