@@ -83,8 +83,7 @@ fn main() {
 }
 
 fn postfix_is_here() -> bool {
-    nix::unistd::Uid::effective().is_root()
-        && std::path::Path::new("/usr/lib/postfix/sbin/master").exists()
+    nix::unistd::Uid::effective().is_root() && std::path::Path::new(postfix::COMMAND).exists()
 }
 
 fn bench(plan: &Plan) {

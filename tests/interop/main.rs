@@ -43,7 +43,7 @@ fn lack() -> Option<String> {
         "/usr/sbin/dovecot",
         "/usr/lib/dovecot/lmtp",
         "/usr/lib/dovecot/imap",
-        "/usr/lib/postfix/sbin/master",
+        postfix::COMMAND,
         "/usr/sbin/smtp-sink",
         "/usr/sbin/smtp-source",
         "/usr/bin/swaks",

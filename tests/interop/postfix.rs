@@ -1,27 +1,28 @@
 //! A throw-away Postfix: smtpd on a loopback port, everything sent on to where a test says.
 //!
-//! Promises: configuration, queue, data and log are in a temporary directory; the machine's own
-//! Postfix is neither read nor touched, DNS is never asked. It is set so that it passes on what
-//! it gets: no rewriting, no conversion, no field added or dropped but its own Received.
+//! It starts as an administrator starts it in the foreground, with its integrity check. Promises:
+//! configuration, queue, data and log are in a temporary directory; nothing of the machine's own
+//! Postfix is changed, DNS is never asked. It is set so that it passes on what it gets: no
+//! rewriting, no conversion, no field added or dropped but its own Received.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Group, Pid, User};
+use nix::unistd::{Pid, getpgid};
 
 use crate::support::process::{Process, read, tail};
 use crate::support::socket::Place;
-use crate::support::{START, free_port, loopback, open_to_all, temporary_directory, wait_until};
+use crate::support::{START, free_port, loopback, temporary_directory, wait_until};
 
 /// The name that Postfix calls itself.
 pub(crate) const HOSTNAME: &str = "postfix.test";
 
-const MASTER: &str = "/usr/lib/postfix/sbin/master";
+/// Its administrator's command.
+pub(crate) const COMMAND: &str = "/usr/sbin/postfix";
 
 /// Name, type, wake-up interval and command of each service beside smtpd; none in a chroot.
 const SERVICES: &str = "\
@@ -64,15 +65,18 @@ impl Postfix {
     pub(crate) fn start_with(settings: &str) -> Self {
         let directory = temporary_directory();
         let address = loopback(free_port());
-        lay_out(directory.path());
+        // The integrity check makes the rest.
+        for name in ["config", "queue"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+        }
         let config = directory.path().join("config");
         std::fs::write(config.join("main.cf"), main_cf(directory.path(), settings)).unwrap();
         let services = format!("{address} inet n - n - - smtpd\n{SERVICES}");
         std::fs::write(config.join("master.cf"), services).unwrap();
-        let mut command = Command::new(MASTER);
-        command.arg("-c").arg(&config);
+        let mut command = Command::new(COMMAND);
+        command.arg("-c").arg(&config).arg("start-fg");
         let (output, error) = (directory.path().join("output"), directory.path().join("error"));
-        let process = Process::start_daemon(&mut command, &output, &error);
+        let process = Process::start(&mut command, &output, &error);
         let mut postfix = Self { directory, process, address };
         postfix.await_listener();
         postfix
@@ -80,7 +84,8 @@ impl Postfix {
 
     fn await_listener(&mut self) {
         let place = Place::Tcp(self.address);
-        let up = wait_until(START, || self.process.has_ended() || place.connect().is_ok());
+        // The check looks at all that is installed.
+        let up = wait_until(3 * START, || self.process.has_ended() || place.connect().is_ok());
         let good = up && !self.process.has_ended();
         assert!(good, "Postfix does not start:\n{}\n{}", self.process.error(), self.log_tail());
     }
@@ -95,10 +100,17 @@ impl Postfix {
         format!("smtp://{}", self.address)
     }
 
-    /// The process id of its master.
+    /// The process id of its master: below it is all that serves mail, and nothing of the start.
     #[allow(dead_code, reason = "the benchmark asks for it")]
     pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
+        u32::try_from(self.master().unwrap().as_raw()).unwrap()
+    }
+
+    /// Its master: the leader of a session that has all the other daemons.
+    fn master(&self) -> Option<Pid> {
+        let written = read(&self.directory.path().join("queue/pid/master.pid"));
+        let master = Pid::from_raw(written.trim().parse().ok()?);
+        (getpgid(Some(master)) == Ok(master)).then_some(master)
     }
 
     /// How many messages it holds on its administrator's order.
@@ -141,11 +153,14 @@ impl Postfix {
 }
 
 impl Drop for Postfix {
-    /// The master has made a session of its own; what is left of it goes with its group.
+    /// The master would outlive `start-fg`, so it goes first, with its session. While `start-fg`
+    /// waits for it, nothing else can have its number.
     fn drop(&mut self) {
-        let group = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        let waits = !self.process.has_ended();
+        if let Some(master) = self.master().filter(|_| waits) {
+            let _ = killpg(master, Signal::SIGKILL);
+        }
         self.process.end();
-        let _ = killpg(group, Signal::SIGKILL);
     }
 }
 
@@ -183,33 +198,6 @@ fn passing_on(next_hops: &[(&str, SocketAddr)]) -> String {
          in_flow_delay = 0\n\
          minimal_backoff_time = 5s\nqueue_run_delay = 5s\nmaximal_backoff_time = 10s\n"
     )
-}
-
-/// The directories that `postfix check` would make, with their owners.
-fn lay_out(directory: &Path) {
-    let owner = User::from_name("postfix").unwrap().unwrap().uid.as_raw();
-    let drop = Group::from_name("postdrop").unwrap().unwrap().gid.as_raw();
-    let make = |name: &str, mode: u32, group: Option<u32>| {
-        let path: PathBuf = directory.join(name);
-        std::fs::create_dir(&path).unwrap();
-        chown(&path, Some(owner), group).unwrap();
-        open_to_all(&path, mode);
-    };
-    for name in ["config", "queue"] {
-        std::fs::create_dir(directory.join(name)).unwrap();
-    }
-    make("data", 0o700, None);
-    make("queue/maildrop", 0o730, Some(drop));
-    make("queue/public", 0o710, Some(drop));
-    make("queue/pid", 0o755, None);
-    for name in ["active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"] {
-        make(&format!("queue/{name}"), 0o700, None);
-    }
-    for name in ["private", "saved", "trace"] {
-        make(&format!("queue/{name}"), 0o700, None);
-    }
-    // The master itself runs as root and wants its lock file in a directory of root.
-    chown(directory.join("queue/pid"), Some(0), Some(0)).unwrap();
 }
 
 /// Files in a queue directory and the hashed directories below it.

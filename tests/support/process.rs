@@ -1,6 +1,6 @@
 //! A process of ours: started with its output in a file, ended on drop.
 //!
-//! Promises: `Process` signals only the process (or the group) that it started itself, and after
+//! Promises: `Process` signals only the process and the group that it started itself, and after
 //! `end` or a drop that process is gone and reaped.
 
 use std::fs::File;
@@ -18,7 +18,6 @@ use super::{START, wait_until};
 pub struct Process {
     child: Child,
     status: Option<ExitStatus>,
-    group: bool,
     output: PathBuf,
     error: PathBuf,
 }
@@ -26,24 +25,15 @@ pub struct Process {
 impl Process {
     /// Starts `command` as the leader of a process group, which is ended with it.
     pub fn start(command: &mut Command, output: &Path, error: &Path) -> Self {
-        command.process_group(0);
-        Self::spawn(command, true, output, error)
-    }
-
-    /// Starts `command` in our own process group: for daemons that make a session themselves.
-    pub fn start_daemon(command: &mut Command, output: &Path, error: &Path) -> Self {
-        Self::spawn(command, false, output, error)
-    }
-
-    fn spawn(command: &mut Command, group: bool, output: &Path, error: &Path) -> Self {
         let append = |path: &Path| File::options().create(true).append(true).open(path).unwrap();
         let child = command
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(append(output))
             .stderr(append(error))
             .spawn()
             .unwrap_or_else(|fault| panic!("cannot start {command:?}: {fault}"));
-        Self { child, status: None, group, output: output.into(), error: error.into() }
+        Self { child, status: None, output: output.into(), error: error.into() }
     }
 
     /// Its process id.
@@ -72,21 +62,16 @@ impl Process {
         self.status
     }
 
-    /// Ends it: SIGTERM first, SIGKILL to all its group when it does not obey.
+    /// Ends it: SIGTERM first, then SIGKILL to what is left of its group.
     pub fn end(&mut self) {
         self.signal(Signal::SIGTERM);
-        if self.wait().is_none() {
-            self.kill();
-        } else if self.group {
-            let _ = killpg(self.pid(), Signal::SIGKILL);
-        }
+        self.wait();
+        self.kill();
     }
 
     /// SIGKILL, to its group as well, and reaps it.
     pub fn kill(&mut self) {
-        if self.group {
-            let _ = killpg(self.pid(), Signal::SIGKILL);
-        }
+        let _ = killpg(self.pid(), Signal::SIGKILL);
         if !self.has_ended() {
             self.child.kill().unwrap();
             self.status = Some(self.child.wait().unwrap());
