@@ -73,14 +73,19 @@ fn busiest(mut loads: Vec<((usize, usize), &Destination)>, count: usize) -> Busi
     }
     let others = loads.split_off(count.min(loads.len()));
     loads.sort_unstable_by(|a, b| to_do(a).cmp(&to_do(b)).then_with(|| a.1.cmp(b.1)));
-    let first = loads.into_iter().map(|((ready, assigned), destination)| RouteLoad {
-        destination: destination.to_string(),
-        ready,
-        assigned,
-        paused: false,
-    });
+    let mut first: Vec<RouteLoad> = Vec::new();
+    for ((ready, assigned), destination) in loads {
+        let destination = destination.to_string();
+        // Two that differ in the handling of mail alone have one name.
+        match first.iter_mut().find(|load| load.destination == destination) {
+            Some(load) => {
+                (load.ready, load.assigned) = (load.ready + ready, load.assigned + assigned)
+            }
+            None => first.push(RouteLoad { destination, ready, assigned, paused: false }),
+        }
+    }
     Busiest {
-        first: first.collect(),
+        first,
         other_ready: others.iter().map(|((ready, _), _)| ready).sum(),
         other_assigned: others.iter().map(|((_, assigned), _)| assigned).sum(),
     }
@@ -108,5 +113,17 @@ mod tests {
         let all = busiest(loads(), 50);
         assert_eq!((all.first.len(), all.other_ready, all.other_assigned), (9, 0, 0));
         assert_eq!(busiest(Vec::new(), 50), Busiest::default());
+    }
+
+    #[test]
+    fn what_has_one_name_is_told_once() {
+        use route::Handling;
+        let hop = || "smtp://h.example:25".parse().unwrap();
+        let other = Handling { eight_bit: route::EightBit::Send, ..Handling::default() };
+        assert_ne!(other, Handling::default());
+        let two = [Destination::Hop(hop(), Handling::default()), Destination::Hop(hop(), other)];
+        let told = busiest(two.iter().map(|hop| ((2, 1), hop)).collect(), 50);
+        let loads: Vec<_> = told.first.iter().map(|load| (load.ready, load.assigned)).collect();
+        assert_eq!(loads, [(4, 2)]);
     }
 }
