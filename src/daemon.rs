@@ -1,7 +1,7 @@
 //! Floor 6: everything wired together: start, reload, stop.
 //!
-//! Promises an order. Start: sockets are bound, privileges dropped, the spool
-//! opened, and only then does anything listen. Reload:
+//! Promises an order. Start: sockets are bound, privileges dropped, the spool claimed and its end
+//! read; then everything listens, and what the spool held before is read beside it. Reload:
 //! what can fail is tried first, and a configuration that fails leaves the old one running. Stop: no
 //! new sessions, content under way is finished, deliveries get the grace time, and the spool is
 //! closed last.
@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_queue::disk::RealDisk;
-use angarium_queue::spool::{Observer, Options, Recovery, Spool};
+use angarium_queue::spool::{Observer, OpenError, Options, Recovering, Recovery, Spool};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout_at};
 
@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::control;
 use crate::dispatch::{self, Dispatcher, Pauses};
 use crate::event;
-use crate::intake::Intake;
+use crate::intake::{Accepted, Intake};
 use crate::net::clock;
 use crate::pool::Pool;
 use crate::probe::{Cache, Prober};
@@ -39,7 +39,7 @@ use listeners::Listeners;
 pub use listeners::Sockets;
 use metrics::Metrics;
 use observer::Groups;
-pub use privileges::prepare;
+pub use privileges::{make_spool, prepare};
 pub use settings::table;
 
 /// Requests to the dispatcher that may wait.
@@ -68,8 +68,7 @@ impl Daemon {
         mut sockets: Sockets,
         failed: mpsc::UnboundedSender<String>,
     ) -> Result<Self, String> {
-        let (spool, recovery) = open_spool(&config, failed)?;
-        tell_recovery(&recovery);
+        let (spool, recovering) = open_spool(&config, failed.clone())?;
         let socket = config.control_socket();
         let control = control::bind(&socket)
             .map_err(|error| format!("control socket {}: {error}", socket.display()))?;
@@ -82,14 +81,14 @@ impl Daemon {
         let cache = Cache::open(&config.spool.join("recipients"), positive, clock::now_ms());
         let prober = Arc::new(Prober::new(Arc::clone(&pool), cache));
 
-        let agent = Arc::new(Agent::new(spool.clone(), Arc::clone(&pool)));
         let table = Arc::new(table(&config));
-        let dispatch = settings::dispatch(&config, &table);
-        let pauses = Pauses::open(&config.spool.join("paused"));
-        let dispatcher = Dispatcher::new(spool.clone(), agent, dispatch, pauses, clock::now_ms());
-        let (requests, asked) = mpsc::channel(REQUESTS);
-        let dispatching = tokio::spawn(dispatcher.run(arrivals, asked));
-
+        let (requests, dispatching) = start_dispatcher(&config, &spool, &pool, &table, arrivals);
+        let (recovered, recovery) = oneshot::channel();
+        let (kept, told) = (spool.clone(), requests.clone());
+        let reading = move || match take_up(recovering, &kept, &told) {
+            Ok(()) => drop(recovered.send(())),
+            Err(error) => drop(failed.send(error.to_string())),
+        };
         let keep_idle = watch::Sender::new(config.timeout.keep_idle);
         let current = watch::Sender::new(Arc::clone(&table));
         let operator = control::Services {
@@ -98,13 +97,19 @@ impl Daemon {
             table: current.subscribe(),
         };
         let helpers = vec![
-            tokio::spawn(control::serve(control, operator)),
+            tokio::spawn(async move {
+                // The operator waits in the backlog until all of the queue is known.
+                if recovery.await.is_ok() {
+                    control::serve(control, operator).await;
+                }
+            }),
             tokio::spawn(sweep(Arc::clone(&pool), keep_idle.subscribe())),
         ];
         let mut metrics = Metrics::new(spool.clone(), requests.clone());
         metrics.serve(config.metrics.bind, sockets.metrics.take())?;
         let mut listeners = Listeners::new(Services { intake, prober });
         listeners.serve(sockets, &config, &table)?;
+        tokio::task::spawn_blocking(reading);
         Ok(Self {
             config,
             spool,
@@ -171,12 +176,41 @@ impl Daemon {
     }
 }
 
+fn start_dispatcher(
+    config: &Config,
+    spool: &Spool,
+    pool: &Arc<Pool>,
+    table: &Arc<Table>,
+    arrivals: mpsc::UnboundedReceiver<Accepted>,
+) -> (mpsc::Sender<dispatch::Request>, JoinHandle<()>) {
+    let agent = Arc::new(Agent::new(spool.clone(), Arc::clone(pool)));
+    let settings = settings::dispatch(config, table);
+    let pauses = Pauses::open(&config.spool.join("paused"));
+    let dispatcher = Dispatcher::new(spool.clone(), agent, settings, pauses, clock::now_ms());
+    let (requests, asked) = mpsc::channel(REQUESTS);
+    (requests, tokio::spawn(dispatcher.run(arrivals, asked)))
+}
+
+/// Reads what the spool held before, and hands it to the dispatcher. Blocks on the disk.
+fn take_up(
+    recovering: Recovering,
+    spool: &Spool,
+    dispatcher: &mpsc::Sender<dispatch::Request>,
+) -> Result<(), OpenError> {
+    tell_recovery(&recovering.finish()?);
+    dispatch::take_up(spool, spool.epoch(), dispatcher);
+    Ok(())
+}
+
 fn open_spool(
     config: &Config,
     failed: mpsc::UnboundedSender<String>,
-) -> Result<(Spool, Recovery), String> {
+) -> Result<(Spool, Recovering), String> {
     let at = |error: &dyn std::fmt::Display| format!("spool {}: {error}", config.spool.display());
     let disk = RealDisk::open(&config.spool).map_err(|error| at(&error))?;
+    if let Some(doubt) = disk.doubt() {
+        event::trouble("the spool is on a file system that is none for mail", doubt);
+    }
     let min_free = config.queue.min_free;
     let observer = Some(Arc::new(Groups::new()) as Arc<dyn Observer>);
     let options = Options { min_free, observer, ..Options::default() };
@@ -184,7 +218,7 @@ fn open_spool(
         let _ = failed.send(why.to_owned());
         event::spool_failed(why);
     });
-    Spool::open(Arc::new(disk), options, on_failure).map_err(|error| at(&error))
+    Spool::start(Arc::new(disk), options, on_failure).map_err(|error| at(&error))
 }
 
 fn tell_recovery(recovery: &Recovery) {

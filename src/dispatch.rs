@@ -18,10 +18,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use angarium_queue::entry::Change;
+use angarium_queue::entry::{Change, Stored};
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{Assignment, Decision, Options, Pick, RouteId, Scheduler, Waits};
-use angarium_queue::spool::{CommitError, Spool};
+use angarium_queue::spool::{CommitError, ReadError, Spool};
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinSet};
 use tokio::time::sleep;
@@ -41,6 +42,8 @@ pub use tally::Tally;
 
 /// Events taken in one go before the scheduler is asked again.
 const BATCH: usize = 256;
+/// Messages of earlier starts that are taken up in one go.
+const PAGE: usize = 256;
 
 /// What a configuration tells the dispatcher.
 #[derive(Clone, Debug)]
@@ -115,6 +118,15 @@ pub struct Busiest {
     pub other_assigned: usize,
 }
 
+/// A message that the spool held at the start.
+#[derive(Debug)]
+pub struct Kept {
+    /// What is known of it.
+    pub stored: Stored,
+    /// Its envelope, encoded.
+    pub envelope: Result<Bytes, ReadError>,
+}
+
 /// What the metrics tell of destinations.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Destinations {
@@ -127,6 +139,8 @@ pub struct Destinations {
 /// A request to the dispatcher.
 #[derive(Debug)]
 pub enum Request {
+    /// Take up messages of earlier starts; answered when that is done.
+    TakeUp(Vec<Kept>, oneshot::Sender<()>),
     /// Route everything anew, with new bounds.
     Reload(Box<Settings>),
     /// Do something to a message; false if there is none.
@@ -153,6 +167,26 @@ enum Recorded {
     Ended(MessageId),
     /// The spool did not take it: the message is as it was.
     Refused(MessageId),
+}
+
+/// Hands what the spool kept from starts before this epoch to the dispatcher, a page at a time.
+/// Blocks on the disk, and while the dispatcher is behind; ends early when that is gone. Nobody else
+/// may name those messages before it has ended.
+pub fn take_up(spool: &Spool, epoch: u32, dispatcher: &mpsc::Sender<Request>) {
+    let mut last = None;
+    loop {
+        let page = spool.page(last, PAGE).into_iter();
+        let earlier = page.filter(|(stored, _)| stored.id.epoch() < epoch);
+        let kept: Vec<Kept> = earlier.map(|(stored, envelope)| Kept { stored, envelope }).collect();
+        let Some(next) = kept.last().map(|kept| kept.stored.id) else { return };
+        let (taken, done) = oneshot::channel();
+        let sent = dispatcher.blocking_send(Request::TakeUp(kept, taken));
+        // One page at a time: the queue may be far larger than memory should be.
+        if sent.is_err() || done.blocking_recv().is_err() {
+            return;
+        }
+        last = Some(next);
+    }
 }
 
 /// The dispatcher.
@@ -191,7 +225,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher with everything that `spool` holds.
+    /// A dispatcher that knows no message yet; [`take_up`] tells it of those in `spool`.
     pub fn new(
         spool: Spool,
         agent: Arc<Agent>,
@@ -200,7 +234,7 @@ impl Dispatcher {
         seed: u64,
     ) -> Self {
         let (record, recorded) = mpsc::unbounded_channel();
-        let mut dispatcher = Self {
+        Self {
             scheduler: Scheduler::new(settings.options.clone(), seed),
             spool,
             agent,
@@ -223,12 +257,7 @@ impl Dispatcher {
             pauses,
             attempts: Tally::default(),
             stopping: false,
-        };
-        for stored in dispatcher.spool.scan() {
-            dispatcher.enqueue_stored(&stored);
-            dispatcher.note_owed(&stored);
         }
-        dispatcher
     }
 
     /// Runs until a stop was asked for and nothing is under way, or nobody can ask any more.
@@ -330,6 +359,10 @@ impl Dispatcher {
 
     fn handle(&mut self, request: Request) {
         match request {
+            Request::TakeUp(kept, taken) => {
+                self.take_up(kept);
+                let _ = taken.send(());
+            }
             Request::Reload(settings) => self.reload(*settings),
             Request::Operate(id, verb, answer) => self.operate(id, verb, answer),
             Request::Why(id, answer) => drop(answer.send(self.why(id))),

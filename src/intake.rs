@@ -62,9 +62,9 @@ impl Intake {
         Self { spool, hostname: hostname.to_owned(), budget, accepted }
     }
 
-    /// Whether there is room for one more message.
-    pub fn check_room(&self) -> Result<(), Reply> {
-        match self.spool.room() {
+    /// Whether there is room for one more message of the size that was declared; 0 for none.
+    pub fn check_room(&self, size: u64) -> Result<(), Reply> {
+        match self.spool.room_for(size) {
             Room::Free => Ok(()),
             Room::Low => Err(reply::NO_ROOM),
         }

@@ -166,8 +166,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                     self.flush().await?;
                 }
             }
-            Output::JudgeSender { .. } => {
-                let verdict = self.services.intake.check_room();
+            Output::JudgeSender { size, .. } => {
+                let verdict = self.services.intake.check_room(size);
                 self.session.handle_sender(verdict, clock::instant());
             }
             Output::JudgeRecipient(path) => {

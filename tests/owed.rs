@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use angarium::agent::Agent;
-use angarium::dispatch::{Dispatcher, Pauses, Request, Settings, Verb};
+use angarium::dispatch::{Dispatcher, Pauses, Request, Settings, Verb, take_up};
 use angarium::envelope::{Envelope, Origin, Recipient};
 use angarium::net::connection::Times;
 use angarium::pool::Pool;
@@ -55,6 +55,10 @@ impl Disk for Filling {
     fn sync_dir(&self) -> io::Result<()> {
         self.disk.sync_dir()
     }
+    fn is_linked(&self, name: &str) -> io::Result<bool> {
+        self.disk.is_linked(name)
+    }
+
     fn free_space(&self) -> io::Result<u64> {
         self.disk.free_space()
     }
@@ -180,6 +184,8 @@ impl Scene {
         let (_accepted, arrivals) = channel::unbounded_channel();
         let (requests, asked) = channel::channel(8);
         let running = tokio::spawn(dispatcher.run(arrivals, asked));
+        let (spool, teller) = (self.spool.clone(), requests.clone());
+        tokio::task::spawn_blocking(move || take_up(&spool, u32::MAX, &teller)).await.unwrap();
         let done = act(requests.clone()).await;
         requests.send(Request::Stop).await.unwrap();
         running.await.unwrap();

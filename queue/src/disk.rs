@@ -2,14 +2,18 @@
 //!
 //! Promises: [`RealDisk`] owns its directory alone (an exclusive lock for as long as it lives), and
 //! a file created with a length has that space, so that a full disk shows at creation and never in
-//! the middle of a segment. Names are plain file names within the one directory.
+//! the middle of a segment. What root creates belongs to whom the directory belongs to. Names are
+//! plain file names within the one directory. [`ReadOnlyDisk`] opens nothing for writing, and keeps
+//! owners away while it lives.
 //! Refuses: a directory that another process owns, and creating a name that exists.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::{label, superblock};
 
 /// A directory of files, and what the spool needs of it. Errors are the operating system's.
 pub trait Disk: Send + Sync {
@@ -28,6 +32,8 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self) -> io::Result<()>;
     /// Octets that may still be taken.
     fn free_space(&self) -> io::Result<u64>;
+    /// The file has another name, perhaps that of somebody's backup: it is not to be changed.
+    fn is_linked(&self, name: &str) -> io::Result<bool>;
 }
 
 /// One open file.
@@ -39,8 +45,6 @@ pub trait DiskFile: Send + Sync {
     /// Makes what was written durable. After an error, what was written since the last success may
     /// be lost, and a later success says nothing about it.
     fn sync(&self) -> io::Result<()>;
-    /// Cuts the file off behind so many octets; like a write, it lasts for sure once synced.
-    fn shrink(&self, octets: u64) -> io::Result<()>;
     /// The file's length in octets.
     fn size(&self) -> io::Result<u64>;
 }
@@ -88,16 +92,169 @@ impl RealDisk {
                 File::open(parent)?.sync_all()?;
             }
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(path.join("lock"))?;
-        lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => {
-                io::Error::new(ErrorKind::WouldBlock, "another daemon owns it")
+        let directory = File::open(path)?;
+        if is_remote(file_system(&directory)?) {
+            let why = "a network file system, on which no sync and no lock can be relied on";
+            return Err(io::Error::new(ErrorKind::Unsupported, why));
+        }
+        let lock = create_lock(path, &directory)?;
+        lock.try_lock().map_err(owned)?;
+        Ok(Self { path: path.to_path_buf(), directory, _lock: lock })
+    }
+}
+
+impl RealDisk {
+    /// Why what is written here may not outlast the machine, if that is so: for the operator.
+    pub fn doubt(&self) -> Option<&'static str> {
+        doubt(file_system(&self.directory).ok()?)
+    }
+}
+
+/// The number that the system gives to the kind of file system (statfs(2)).
+fn file_system(directory: &File) -> io::Result<u32> {
+    Ok(rustix::fs::fstatfs(directory)?.f_type as u32)
+}
+
+/// NFS, SMB in both forms, CIFS and Ceph.
+fn is_remote(kind: u32) -> bool {
+    matches!(kind, 0x6969 | 0x517B | 0xFE53_4D42 | 0xFF53_4D42 | 0x00C3_6400)
+}
+
+fn doubt(kind: u32) -> Option<&'static str> {
+    match kind {
+        0x0102_1994 | 0x8584_58F6 => Some("a file system in memory: a power cut loses all mail"),
+        0x794C_7630 => Some("an overlay, as containers have: mail goes with the container"),
+        0x6573_5546 => Some("a file system in user space, whose syncs may mean little"),
+        _ => None,
+    }
+}
+
+const LOCK: &str = "lock";
+
+fn create_lock(path: &Path, directory: &File) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let lock = options.open(path.join(LOCK))?;
+    give_to_owner(directory, &lock)?;
+    Ok(lock)
+}
+
+fn owned(error: fs::TryLockError) -> io::Error {
+    match error {
+        fs::TryLockError::WouldBlock => {
+            io::Error::new(ErrorKind::WouldBlock, "another daemon owns it, or a tool reads it")
+        }
+        fs::TryLockError::Error(error) => error,
+    }
+}
+
+/// A tool that root runs must leave nothing behind that the daemon's user cannot open.
+fn give_to_owner(directory: &File, file: &File) -> io::Result<()> {
+    let (owner, ours) = (directory.metadata()?, file.metadata()?);
+    if ours.uid() == 0 && owner.uid() != 0 {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+/// A spool's directory, to be read only. What would change it fails.
+#[derive(Debug)]
+pub struct ReadOnlyDisk {
+    path: PathBuf,
+    directory: File,
+    _lock: Option<File>,
+}
+
+impl ReadOnlyDisk {
+    /// Opens the directory and locks it against owners; other readers may lock it as well.
+    ///
+    /// # Errors
+    /// `ErrorKind::NotFound` when there is no directory, or nothing of a spool in it;
+    /// `ErrorKind::WouldBlock` when a process owns it; else what the operating system said. All
+    /// name the directory.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        Self::share(path).map_err(|error| {
+            let text = format!("spool directory {}: {error}", path.display());
+            io::Error::new(error.kind(), text)
+        })
+    }
+
+    fn share(path: &Path) -> io::Result<Self> {
+        let directory = File::open(path)?;
+        let names = list(path)?;
+        if !names.iter().any(|name| label::segment_slot(name).is_some() || name == superblock::NAME)
+        {
+            return Err(io::Error::new(ErrorKind::NotFound, "no spool is in it"));
+        }
+        let lock = match File::open(path.join(LOCK)) {
+            // A copy without its lock: one is needed to keep a daemon away. Where none can be
+            // made, no daemon can start either.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match create_lock(path, &directory) {
+                    Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => None,
+                    other => Some(other?),
+                }
             }
-            fs::TryLockError::Error(error) => error,
-        })?;
-        Ok(Self { path: path.to_path_buf(), directory: File::open(path)?, _lock: lock })
+            other => Some(other?),
+        };
+        if let Some(lock) = &lock {
+            lock.try_lock_shared().map_err(owned)?;
+        }
+        Ok(Self { path: path.to_path_buf(), directory, _lock: lock })
+    }
+}
+
+fn list(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        // A name that is not text is none of ours.
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    Ok(names)
+}
+
+fn free_space(directory: &File) -> io::Result<u64> {
+    let figures = rustix::fs::fstatvfs(directory)?;
+    Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+}
+
+fn read_only<T>() -> io::Result<T> {
+    Err(io::Error::new(ErrorKind::PermissionDenied, "it was opened to be read only"))
+}
+
+impl Disk for ReadOnlyDisk {
+    fn create(&self, _: &str, _: u64) -> io::Result<Arc<dyn DiskFile>> {
+        read_only()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        // The system refuses to write to it.
+        Ok(Arc::new(File::open(self.path.join(name))?))
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        read_only()
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        read_only()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        list(&self.path)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        read_only()
+    }
+
+    fn is_linked(&self, name: &str) -> io::Result<bool> {
+        Ok(fs::metadata(self.path.join(name))?.nlink() > 1)
+    }
+
+    fn free_space(&self) -> io::Result<u64> {
+        free_space(&self.directory)
     }
 }
 
@@ -127,7 +284,8 @@ impl Disk for RealDisk {
         let path = self.path.join(name);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        if let Err(error) = allocate(&file, octets) {
+        let made = give_to_owner(&self.directory, &file).and_then(|()| allocate(&file, octets));
+        if let Err(error) = made {
             // The file is ours, empty and useless: it must not hold what little space there is.
             let _ = fs::remove_file(&path);
             return Err(error);
@@ -149,21 +307,19 @@ impl Disk for RealDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            // A name that is not text is none of ours.
-            names.extend(entry?.file_name().into_string().ok());
-        }
-        Ok(names)
+        list(&self.path)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
         self.directory.sync_all()
     }
 
+    fn is_linked(&self, name: &str) -> io::Result<bool> {
+        Ok(fs::metadata(self.path.join(name))?.nlink() > 1)
+    }
+
     fn free_space(&self) -> io::Result<u64> {
-        let figures = rustix::fs::fstatvfs(&self.directory)?;
-        Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+        free_space(&self.directory)
     }
 }
 
@@ -189,18 +345,38 @@ impl DiskFile for File {
         self.sync_data()
     }
 
-    fn shrink(&self, octets: u64) -> io::Result<()> {
-        self.set_len(octets)
-    }
-
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 }
 
 #[cfg(test)]
+pub(crate) mod memory;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_outlast_the_machine_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = file_system(&File::open(dir.path()).unwrap()).unwrap();
+        assert_eq!(RealDisk::open(dir.path()).unwrap().doubt(), doubt(own));
+        assert!(is_remote(0x6969) && !is_remote(own));
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let disk = RealDisk::open(memory.path()).unwrap();
+        assert!(disk.doubt().is_some_and(|doubt| doubt.contains("memory")));
+    }
+
+    #[test]
+    fn a_second_name_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(dir.path()).unwrap();
+        disk.create("x", 10).unwrap();
+        assert!(!disk.is_linked("x").unwrap());
+        fs::hard_link(dir.path().join("x"), dir.path().join("y")).unwrap();
+        assert!(disk.is_linked("x").unwrap());
+    }
 
     #[test]
     fn a_second_owner_is_refused_by_name() {
@@ -213,6 +389,43 @@ mod tests {
         assert!(error.to_string().contains("another daemon"), "{error}");
         drop(first);
         RealDisk::open(&path).unwrap();
+    }
+
+    /// Only root can make files for others; elsewhere there is nothing to see.
+    #[test]
+    fn what_root_makes_belongs_to_the_owner_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(dir.path(), Some(12_345), Some(12_346)).is_err() {
+            return;
+        }
+        let disk = RealDisk::open(dir.path()).unwrap();
+        disk.create("x", 1).unwrap();
+        for name in ["lock", "x"] {
+            let made = fs::metadata(dir.path().join(name)).unwrap();
+            assert_eq!((made.uid(), made.gid()), (12_345, 12_346), "{name}");
+        }
+    }
+
+    #[test]
+    fn readers_change_nothing_and_keep_owners_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        assert_eq!(ReadOnlyDisk::open(&path).unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(!path.exists());
+        let owner = RealDisk::open(&path).unwrap();
+        assert_eq!(ReadOnlyDisk::open(&path).unwrap_err().kind(), ErrorKind::NotFound);
+        owner.create(superblock::NAME, 8).unwrap();
+        assert_eq!(ReadOnlyDisk::open(&path).unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(owner);
+        let readers = [ReadOnlyDisk::open(&path).unwrap(), ReadOnlyDisk::open(&path).unwrap()];
+        assert_eq!(RealDisk::open(&path).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let [disk, _] = &readers;
+        let file = disk.open(superblock::NAME).unwrap();
+        assert!(file.write_at(0, b"x").is_err());
+        assert!(disk.create("x", 0).is_err() && disk.remove(superblock::NAME).is_err());
+        assert!(disk.rename(superblock::NAME, "x").is_err());
+        let mut octets = [1; 9];
+        assert_eq!((file.read_at(0, &mut octets).unwrap(), octets[0]), (8, 0));
     }
 
     #[test]

@@ -1,130 +1,156 @@
 //! A group: the batches that one write and one sync make durable.
 //!
-//! Each batch becomes one frame, so that it is recovered whole or not at all. Messages that move
-//! forward come first, as they carry the states known before the group. The operations are kept
-//! until the sync has returned: after a failure they are encoded again for another segment.
+//! It is recovered whole or not at all. Messages that move forward come first, as they carry the
+//! states known before the group. The operations are kept until the sync has returned: after a
+//! failure they are encoded again for another segment.
 //! Refuses: an append of another start's message, a batch no segment can hold, and a repeated
 //! append (by leaving it out).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use crate::frame::{Frames, LABEL_SPACE, Seal};
+use crate::appended::Appended;
+use crate::footer::Footer;
 use crate::id::MessageId;
-use crate::log::Log;
-use crate::op::{CommitError, NewBody, NewMessage, Op};
-use crate::record::{Moving, Position, RECIPIENTS_MAX, Record, encode, encode_moved};
+use crate::label::{BLOCK, Label, Use, VERSION};
+use crate::log::{Log, Space};
+use crate::op::{CommitError, Op};
+use crate::record::{Moving, Target, Written};
 use crate::shared::{Batch, Shared, lock};
-use crate::superblock::Claim;
-
-/// The messages that were appended since this start: ranges of counters, so that a long run with
-/// few gaps takes little memory.
-pub(crate) struct Appended {
-    claim: Claim,
-    /// First counter of a range, and the one after its last.
-    ranges: BTreeMap<u64, u64>,
-}
-
-impl Appended {
-    pub(crate) fn new(claim: Claim) -> Self {
-        Self { claim, ranges: BTreeMap::new() }
-    }
-
-    fn is_ours(&self, id: MessageId) -> bool {
-        id.shard() == self.claim.shard && id.epoch() == self.claim.epoch
-    }
-
-    fn contains(&self, id: MessageId) -> bool {
-        let before = self.ranges.range(..=id.counter()).next_back();
-        self.is_ours(id) && before.is_some_and(|(_, end)| id.counter() < *end)
-    }
-
-    /// Takes note of what has become durable.
-    pub(crate) fn note(&mut self, record: &Record) {
-        let Record::Append(stored, _) = record else { return };
-        let counter = stored.id.counter();
-        if !self.is_ours(stored.id) || self.contains(stored.id) {
-            return;
-        }
-        let end = self.ranges.remove(&(counter + 1)).unwrap_or(counter + 1);
-        match self.ranges.range_mut(..=counter).next_back() {
-            Some((_, last)) if *last == counter => *last = end,
-            _ => {
-                self.ranges.insert(counter, end);
-            }
-        }
-    }
-}
+use crate::walk::{GROUP_HEAD, GroupHead};
+use crate::writer::keep;
 
 /// What became of a batch that was offered to a group.
 pub(crate) enum Added {
     Taken,
     /// It can never be stored.
     Refused(Batch, CommitError),
-    /// It does not fit into the segment; its frame takes so many octets.
-    NoRoom(Batch, u64),
+    /// It does not fit into the segment.
+    NoRoom(Batch),
 }
 
 pub(crate) struct Group {
-    frames: Frames,
-    /// A segment is open, and `frames` are for it.
+    space: Space,
+    /// A segment is open, and `space` is in it.
     open: bool,
+    /// What is to be written: the label where it is missing, the group's head, its records.
+    octets: Vec<u8>,
+    /// Where the group begins in them.
+    start: usize,
+    records: Vec<Written>,
+    /// Octets that the records take in the footer.
+    entries: usize,
     pub(crate) batches: Vec<Batch>,
     /// Per batch, the operations that are left out.
     skipped: Vec<Vec<usize>>,
     /// Appended by this group.
     ids: HashSet<MessageId>,
-    records: Vec<Record>,
+}
+
+/// How far a group had come.
+struct Mark {
+    octets: usize,
+    records: usize,
+    entries: usize,
 }
 
 impl Group {
-    /// A group for the segment these frames belong to.
-    pub(crate) fn new(frames: Option<Frames>) -> Self {
-        Self {
-            open: frames.is_some(),
-            frames: frames.unwrap_or_else(measure),
+    /// A group for the segment that is open; the buffer is used again.
+    pub(crate) fn new(space: Option<Space>, buffer: Vec<u8>) -> Self {
+        let mut group = Self {
+            open: space.is_some(),
+            space: space.unwrap_or_else(measure),
+            octets: buffer,
+            start: 0,
+            records: Vec::new(),
+            entries: 0,
             batches: Vec::new(),
             skipped: Vec::new(),
             ids: HashSet::new(),
-            records: Vec::new(),
+        };
+        group.begin();
+        group
+    }
+
+    fn begin(&mut self) {
+        self.octets.clear();
+        if self.space.fresh {
+            self.octets.extend_from_slice(&self.space.label.encode());
+            self.octets.resize(BLOCK as usize, 0);
         }
+        self.start = self.octets.len();
+        self.octets.resize(self.start + GROUP_HEAD, 0);
+        self.records.clear();
+        self.entries = 0;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.batches.is_empty() && self.octets() == 0
+        self.batches.is_empty() && self.records.is_empty()
     }
 
-    pub(crate) fn octets(&self) -> usize {
-        self.frames.octets().len()
+    /// Nothing is to be written.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.records.is_empty()
     }
 
-    pub(crate) fn frames(&self) -> &Frames {
-        &self.frames
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.octets
     }
 
-    pub(crate) fn segment(&self) -> u32 {
-        self.frames.segment()
+    /// Where the group begins in its octets.
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.space.label.slot
+    }
+
+    pub(crate) fn records(&self) -> &[Written] {
+        &self.records
+    }
+
+    /// The octets of one of its records.
+    pub(crate) fn record(&self, written: &Written) -> &[u8] {
+        let at = (written.offset - self.space.offset) as usize + self.start;
+        self.octets.get(at..at + written.octets).unwrap_or_default()
     }
 
     pub(crate) fn is_control(&self) -> bool {
         self.batches.iter().all(Batch::is_control)
     }
 
-    pub(crate) fn take_records(&mut self) -> Vec<Record> {
-        std::mem::take(&mut self.records)
+    /// The buffer, for the next group.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.octets
+    }
+
+    /// Puts the head in front, and fills the last block.
+    pub(crate) fn finish(&mut self) {
+        let octets = self.octets.len() - self.start;
+        let head = GroupHead {
+            count: self.records.len() as u32,
+            number: self.space.number,
+            serial: self.space.label.serial,
+            epoch: self.space.label.epoch,
+            octets: octets as u32,
+        };
+        let head = head.encode(&self.space.seal, self.space.offset);
+        if let Some(place) = self.octets.get_mut(self.start..self.start + GROUP_HEAD) {
+            place.copy_from_slice(&head);
+        }
+        self.octets.resize(self.octets.len().next_multiple_of(BLOCK as usize), 0);
     }
 
     /// Takes a message that moves forward; `false` when the segment has no room.
     pub(crate) fn add_move(&mut self, moving: &Moving, log: &Log) -> bool {
-        let start = self.frames.begin();
-        let position = self.position();
-        let record = encode_moved(moving, position, self.frames.payload());
-        self.frames.end(start);
-        if !self.open || !log.fits(self.frames.offset(), false) {
-            self.frames.undo(start);
-            return false;
+        let before = self.mark();
+        let written = self.target().put_move(moving);
+        self.push(written);
+        let fits = self.open && log.fits(self.end(), self.entries, false);
+        if !fits {
+            self.undo(&before);
         }
-        self.records.push(record);
-        true
+        fits
     }
 
     /// Takes a batch, if it may be stored and fits.
@@ -139,41 +165,73 @@ impl Group {
             Ok(skipped) => skipped,
             Err(error) => return Added::Refused(batch, error),
         };
-        let (control, before) = (batch.is_control(), self.records.len());
-        let start = self.encode(&batch, &skipped);
-        let octets = (self.octets() - start) as u64;
+        let (control, before) = (batch.is_control(), self.mark());
+        self.encode(&batch, &skipped);
+        let grown = self.octets.len() - before.octets;
+        let needs = (GROUP_HEAD + grown + self.entries - before.entries) as u64;
         let options = &shared.options;
         let most = if control { options.control_max() } else { options.append_max() };
-        if octets > most {
-            self.undo(start, before);
-            let why = format!("a batch of {octets} octets; a segment holds {most}");
+        if needs.next_multiple_of(BLOCK) > most {
+            self.undo(&before);
+            let why = format!("a batch of {needs} octets; a segment holds {most}");
             return Added::Refused(batch, CommitError::Unavailable(why));
         }
-        if octets > 0 && !(self.open && log.fits(self.frames.offset(), control)) {
-            self.undo(start, before);
-            return Added::NoRoom(batch, octets);
+        if grown > 0 && !(self.open && log.fits(self.end(), self.entries, control)) {
+            self.undo(&before);
+            return Added::NoRoom(batch);
         }
-        self.ids.extend(appends(&batch).map(|message| message.id));
+        self.ids.extend(batch.appends().map(|message| message.id));
         self.batches.push(batch);
         self.skipped.push(skipped);
         Added::Taken
     }
 
-    fn undo(&mut self, start: usize, records: usize) {
-        self.frames.undo(start);
-        self.records.truncate(records);
+    /// Bodies that were staged for its messages are named by them now.
+    pub(crate) fn keep_content(&self) {
+        for (batch, skipped) in self.batches.iter().zip(&self.skipped) {
+            let kept = batch.ops.iter().enumerate().filter(|(place, _)| !skipped.contains(place));
+            kept.for_each(|(_, op)| keep(op));
+        }
+    }
+
+    /// Where the segment would be written to.
+    fn end(&self) -> u64 {
+        self.space.offset + (self.octets.len() - self.start) as u64
+    }
+
+    fn mark(&self) -> Mark {
+        let (octets, records) = (self.octets.len(), self.records.len());
+        Mark { octets, records, entries: self.entries }
+    }
+
+    fn undo(&mut self, to: &Mark) {
+        self.octets.truncate(to.octets);
+        self.records.truncate(to.records);
+        self.entries = to.entries;
+    }
+
+    fn target(&mut self) -> Target<'_> {
+        // The label's block may be in front of the group, as it is on the disk.
+        let base = self.space.offset - self.start as u64;
+        Target { seal: &self.space.seal, base, out: &mut self.octets }
+    }
+
+    fn push(&mut self, written: Written) {
+        self.entries += Footer::entry_octets(written.octets);
+        self.records.push(written);
     }
 
     /// Encodes the batches once more, for another segment. Moves can wait, and are left out.
-    pub(crate) fn encode_again(&mut self, frames: Option<Frames>) {
-        self.frames = frames.unwrap_or_else(measure);
-        self.records.clear();
+    pub(crate) fn encode_again(&mut self, space: Option<Space>) {
+        self.space = space.unwrap_or_else(measure);
+        self.begin();
         let batches = std::mem::take(&mut self.batches);
         let skipped = std::mem::take(&mut self.skipped);
         for (batch, skipped) in batches.iter().zip(&skipped) {
             self.encode(batch, skipped);
         }
-        self.batches = batches;
+        (self.batches, self.skipped) = (batches, skipped);
+        self.finish();
     }
 
     /// Finds the appends that repeat others, or the reason why the batch may not be stored.
@@ -189,97 +247,33 @@ impl Group {
             let Op::Append(message) = op else { continue };
             let id = message.id;
             let known = self.ids.contains(&id) || !here.insert(id) || appended.contains(id);
-            if known || lock(&shared.index).get(id).is_some() {
+            if known || lock(&shared.index).contains(id) {
                 skipped.push(place);
-            } else if !appended.is_ours(id) {
+            } else if !appended.may_append(id, shared.options.adopt) {
                 return Err(CommitError::Fenced);
             } else {
-                check_limits(message, shared.options.inline_max)?;
+                message.check(shared.options.inline_max)?;
             }
         }
         Ok(skipped)
     }
 
-    /// Appends the batch's frame and its records; answers where the frame begins.
-    fn encode(&mut self, batch: &Batch, skipped: &[usize]) -> usize {
-        let start = self.frames.begin();
+    fn encode(&mut self, batch: &Batch, skipped: &[usize]) {
+        let mut crcs = batch.crcs.iter();
         for (place, op) in batch.ops.iter().enumerate() {
+            let append = matches!(op, Op::Append(_));
+            let crc = if append { crcs.next().copied().unwrap_or_default() } else { 0 };
             if !skipped.contains(&place) {
-                let position = self.position();
-                self.records.push(encode(op, position, self.frames.payload()));
+                let written = self.target().put(op, crc);
+                self.push(written);
             }
         }
-        self.frames.end(start);
-        start
-    }
-
-    fn position(&self) -> Position {
-        Position { segment: self.frames.segment(), offset: self.frames.offset() }
     }
 }
 
-/// Frames that are never written, to learn how long they would be.
-fn measure() -> Frames {
-    Frames::new(Seal { secret: 0, segment: 0, epoch: 0 }, LABEL_SPACE)
-}
-
-fn appends(batch: &Batch) -> impl Iterator<Item = &NewMessage> {
-    batch.ops.iter().filter_map(|op| match op {
-        Op::Append(message) => Some(message),
-        _ => None,
-    })
-}
-
-fn check_limits(message: &NewMessage, inline_max: usize) -> Result<(), CommitError> {
-    let why = match &message.body {
-        NewBody::Inline(_) if message.body.octets() > inline_max as u64 => {
-            format!("a body of more than {inline_max} octets must be staged")
-        }
-        NewBody::Staged(staged) if staged.id() != message.id => {
-            "the body was staged for another message".into()
-        }
-        _ if message.recipients > RECIPIENTS_MAX => {
-            format!("a message may have {RECIPIENTS_MAX} recipients")
-        }
-        _ => return Ok(()),
-    };
-    Err(CommitError::Unavailable(why))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::Stored;
-    use crate::record::Place;
-
-    #[test]
-    fn ranges_join_whatever_the_order() {
-        let claim = Claim { shard: 1, epoch: 2, secret: 3 };
-        let mut appended = Appended::new(claim);
-        let id = |counter| MessageId::new(1, 2, counter).unwrap();
-        let place = Place {
-            segment: 0,
-            at: 0,
-            envelope_octets: 0,
-            envelope_crc: 0,
-            body_crc: 0,
-            staged: false,
-            octets: 0,
-        };
-        let mut noted = HashSet::new();
-        for counter in [5, 3, 4, 9, 0, 1, 8, 5, 3] {
-            let (arrived_ms, size, held, told_ms) = (0, 0, false, 0);
-            let (via, tenant, recipients) = ("".into(), "".into(), Vec::new());
-            let own = id(counter);
-            let stored =
-                Stored { id: own, arrived_ms, size, held, told_ms, via, tenant, recipients };
-            appended.note(&Record::Append(stored, place));
-            noted.insert(counter);
-            for probe in 0..12 {
-                assert_eq!(appended.contains(id(probe)), noted.contains(&probe));
-            }
-        }
-        assert_eq!(appended.ranges, BTreeMap::from([(0, 2), (3, 6), (8, 10)]));
-        assert!(!appended.contains(MessageId::new(1, 3, 4).unwrap()));
-    }
+/// Space that is never written to, to learn how long a group would be.
+fn measure() -> Space {
+    let (usage, slot, epoch, secret, serial, first) = (Use::Log, 0, 0, 0, 0, 0);
+    let label = Label { version: VERSION, usage, slot, epoch, secret, serial, first, size: 0 };
+    Space { label, seal: label.seal(), offset: BLOCK, fresh: false, number: 0 }
 }

@@ -1,364 +1,255 @@
-//! The index in memory: where each live message lies, and what each segment still holds.
+//! The index in memory: where each live message lies, and what has become of its recipients.
 //!
 //! The writer feeds it what became durable, recovery feeds it what it reads: the same records by
 //! the same path, so that a restart cannot come to another result than the run before it.
 //! Records that repeat, come late or name unknown messages change nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod page;
+mod segments;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::census::Census;
-use crate::entry::{Change, Stored};
-use crate::id::MessageId;
-use crate::record::{Place, Record};
+pub(crate) use page::{Pages, Row};
+pub(crate) use segments::Segments;
 
-pub(crate) struct Entry {
-    pub(crate) stored: Stored,
-    pub(crate) place: Place,
+use crate::census::{Count, Standing};
+use crate::id::MessageId;
+use crate::mark::{Place, State};
+use crate::record::{Changes, Extent, Meaning, Message};
+
+/// What is known of a message beyond its row; most have nothing of it.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Extra {
+    /// One for each recipient; empty while nobody has tried any.
+    pub(crate) states: Box<[State]>,
+    pub(crate) told_ms: u64,
+    pub(crate) via: Option<Arc<str>>,
+    /// Where the body lies, when it lies apart.
+    pub(crate) extents: Box<[Extent]>,
 }
 
-/// What is known of one segment.
-#[derive(Default)]
-pub(crate) struct Segment {
-    /// Octets written, the label not counted.
-    pub(crate) used: u64,
-    /// Octets of the records of its live messages.
-    pub(crate) live: u64,
-    /// Its live messages.
-    pub(crate) ids: BTreeSet<MessageId>,
-    /// Something in it could not be read: it is kept when it would be freed.
-    pub(crate) damaged: bool,
+/// A message as the index has it at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) id: MessageId,
+    pub(crate) row: Row,
+    pub(crate) extra: Extra,
+}
+
+impl Known {
+    /// The state of a recipient.
+    pub(crate) fn state(&self, recipient: usize) -> State {
+        self.extra.states.get(recipient).copied().unwrap_or(State::FRESH)
+    }
 }
 
 #[derive(Default)]
 pub(crate) struct Index {
-    entries: HashMap<MessageId, Entry>,
-    segments: BTreeMap<u32, Segment>,
-    used: u64,
-    live: u64,
-    census: Census,
-    /// Messages that have ended and whose content file may go.
-    content_freed: Vec<MessageId>,
-    /// During recovery: what has ended, so that a second copy does not bring it back.
-    ended: Option<HashSet<MessageId>>,
+    pages: Pages,
+    extras: BTreeMap<MessageId, Box<Extra>>,
+    pub(crate) segments: Segments,
+    /// Blocks of messages that have ended.
+    freed: Vec<Extent>,
 }
 
 impl Index {
-    pub(crate) fn for_recovery() -> Self {
-        Self { ended: Some(HashSet::new()), ..Self::default() }
-    }
-
-    pub(crate) fn recovery_done(&mut self) {
-        self.ended = None;
-        self.content_freed.clear();
-    }
-
-    pub(crate) fn get(&self, id: MessageId) -> Option<&Entry> {
-        self.entries.get(&id)
-    }
-
-    pub(crate) fn census(&self) -> &Census {
-        &self.census
-    }
-
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.pages.len()
     }
 
-    /// Every live message, in the order of the identifiers.
-    pub(crate) fn scan(&self) -> Vec<Stored> {
-        let mut all: Vec<_> = self.entries.values().map(|entry| entry.stored.clone()).collect();
-        all.sort_by_key(|stored| stored.id);
-        all
+    pub(crate) fn contains(&self, id: MessageId) -> bool {
+        self.pages.get(id).is_some()
     }
 
-    pub(crate) fn segment(&mut self, number: u32) -> &mut Segment {
-        self.segments.entry(number).or_default()
+    pub(crate) fn get(&self, id: MessageId) -> Option<Known> {
+        self.pages.get(id).map(|row| self.known(id, row))
     }
 
-    /// Counts octets written to a segment.
-    pub(crate) fn add_used(&mut self, number: u32, octets: u64) {
-        self.segment(number).used += octets;
-        self.used += octets;
+    fn known(&self, id: MessageId, row: &Row) -> Known {
+        let extra = row.has_extra().then(|| self.extras.get(&id)).flatten();
+        Known { id, row: *row, extra: extra.map(|extra| (**extra).clone()).unwrap_or_default() }
     }
 
-    pub(crate) fn oldest(&self) -> Option<(u32, &Segment)> {
-        self.segments.first_key_value().map(|(number, segment)| (*number, segment))
+    /// The next messages behind this identifier, in order.
+    pub(crate) fn after(&self, id: Option<MessageId>, most: usize) -> Vec<Known> {
+        self.pages.after(id).take(most).map(|(id, row)| self.known(id, row)).collect()
     }
 
-    pub(crate) fn segments(&self) -> usize {
-        self.segments.len()
+    pub(crate) fn census(&self) -> [(Standing, Count); Standing::ALL.len()] {
+        self.pages.census(|id, row| self.standing(id, row))
     }
 
-    /// More of what is on the disk is dead than alive.
-    pub(crate) fn mostly_dead(&self) -> bool {
-        self.used.saturating_sub(self.live) > self.live
+    pub(crate) fn standing_of(&self, id: MessageId) -> Option<Standing> {
+        self.pages.get(id).map(|row| self.standing(id, row))
     }
 
-    pub(crate) fn forget_segment(&mut self, number: u32) {
-        if let Some(segment) = self.segments.remove(&number) {
-            self.used = self.used.saturating_sub(segment.used);
+    fn standing(&self, id: MessageId, row: &Row) -> Standing {
+        let extra = row.has_extra().then(|| self.extras.get(&id)).flatten();
+        standing(row, extra.map(|extra| &**extra))
+    }
+
+    /// The blocks of messages that have ended since this was last asked.
+    pub(crate) fn take_freed(&mut self) -> Vec<Extent> {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// The blocks of all live messages.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = &Extent> {
+        self.extras.values().flat_map(|extra| extra.extents.iter())
+    }
+
+    /// Takes over what an earlier start left: no message of it is known here.
+    pub(crate) fn join(&mut self, others: Self) {
+        self.pages.join(others.pages);
+        self.extras.extend(others.extras);
+        self.segments.join(others.segments);
+        // Blocks of what had ended were never counted as used.
+    }
+
+    /// Takes in one durable record, which takes so many octets with the body behind it.
+    pub(crate) fn apply(&mut self, meaning: &Meaning<'_>, place: Place, octets: u32) {
+        match meaning {
+            Meaning::Append(message) => self.append(message, place, octets),
+            Meaning::Moved(message) => self.moved(message, place, octets),
+            Meaning::Update(id, changes) => self.update(*id, changes, place),
+            Meaning::Hold(id) => self.set_held(*id, true),
+            Meaning::Release(id) => self.set_held(*id, false),
+            Meaning::Remove(id) => self.end(*id),
+            Meaning::Told(id, at_ms) => {
+                self.with_extra(*id, |extra| extra.told_ms = extra.told_ms.max(*at_ms));
+            }
+            Meaning::Via(id, via) => {
+                let via = (!via.is_empty()).then(|| Arc::from(*via));
+                self.with_extra(*id, |extra| extra.via = via);
+            }
         }
     }
 
-    pub(crate) fn take_content_freed(&mut self) -> Vec<MessageId> {
-        std::mem::take(&mut self.content_freed)
-    }
-
-    /// Takes in one durable record.
-    pub(crate) fn apply(&mut self, record: Record) {
-        match record {
-            Record::Append(stored, place) => self.append(stored, place),
-            Record::Moved(stored, place) => self.moved(stored, place),
-            Record::Update(id, changes) => self.update(id, &changes),
-            Record::Hold(id) => self.set_held(id, true),
-            Record::Release(id) => self.set_held(id, false),
-            Record::Remove(id) => self.end(id),
-            Record::Told(id, at_ms) => self.told(id, at_ms),
-            Record::Via(id, via) => self.via(id, via),
-        }
-    }
-
-    fn append(&mut self, stored: Stored, place: Place) {
-        let id = stored.id;
-        if self.has_ended(id) {
+    fn append(&mut self, message: &Message<'_>, place: Place, octets: u32) {
+        if self.contains(message.id) || message.recipients == 0 {
+            self.freed.extend(message.extents.iter().flatten().filter(|_| message.recipients == 0));
             return;
         }
-        if self.entries.contains_key(&id) {
-            // A group that was written again after a failed sync: the later copy is the durable
-            // one, what has happened since the first is kept.
-            return self.relocate(id, place);
+        let extents = message.extents.clone().unwrap_or_default().into();
+        self.insert(message, place, octets, Extra { extents, ..Extra::default() });
+    }
+
+    fn moved(&mut self, message: &Message<'_>, place: Place, octets: u32) {
+        let before = self.get(message.id);
+        let states = message.states().flatten().enumerate().map(|(recipient, told)| {
+            let told_at = if told.reason.is_some() { place } else { Place::default() };
+            match before.as_ref().map(|known| known.state(recipient)) {
+                // The reply lies here from now on, also that of an end.
+                Some(state) if state.mark.is_ended() && state.mark != told.mark => state,
+                _ => State { mark: told.mark, told_at },
+            }
+        });
+        let states: Box<[State]> = states.collect();
+        let fresh = states.iter().all(|state| *state == State::FRESH);
+        let extra = Extra {
+            states: if fresh { Box::default() } else { states },
+            told_ms: message.told_ms.max(before.map_or(0, |known| known.extra.told_ms)),
+            via: (!message.via.is_empty()).then(|| Arc::from(message.via)),
+            extents: message.extents.clone().unwrap_or_default().into(),
+        };
+        self.take_out(message.id);
+        self.insert(message, place, octets, extra);
+    }
+
+    fn insert(&mut self, message: &Message<'_>, place: Place, octets: u32, extra: Extra) {
+        let id = message.id;
+        let mut row = Row::new(place, octets, message.recipients, message.arrived_ms);
+        row.set_held(message.held);
+        row.set_extra(extra != Extra::default());
+        self.pages.insert(id, row, standing(&row, Some(&extra)));
+        if row.has_extra() {
+            self.extras.insert(id, Box::new(extra));
         }
-        let ended = stored.is_ended();
-        self.insert(stored, place);
+        self.segments.enliven(place.slot, octets);
+    }
+
+    fn take_out(&mut self, id: MessageId) -> Option<(Row, Extra)> {
+        let row = *self.pages.get(id)?;
+        let standing = self.standing(id, &row);
+        self.pages.remove(id, standing);
+        self.segments.deaden(row.place.slot, row.octets);
+        let extra = row.has_extra().then(|| self.extras.remove(&id)).flatten();
+        Some((row, extra.map(|extra| *extra).unwrap_or_default()))
+    }
+
+    fn end(&mut self, id: MessageId) {
+        if let Some((_, extra)) = self.take_out(id) {
+            self.freed.extend(extra.extents);
+        }
+    }
+
+    fn update(&mut self, id: MessageId, changes: &Changes<'_>, place: Place) {
+        let Some(row) = self.pages.get(id) else { return };
+        let recipients = row.recipients as usize;
+        // A message with one recipient that has ended is the common case: it needs no memory.
+        let mut changes = changes.iter().flatten();
+        let first = changes.next();
+        if recipients == 1
+            && !row.has_extra()
+            && first.is_some_and(|(who, told)| who == 0 && told.mark.is_ended())
+        {
+            return self.end(id);
+        }
+        let mut ended = false;
+        self.with_extra(id, |extra| {
+            if extra.states.is_empty() {
+                extra.states = vec![State::FRESH; recipients].into();
+            }
+            for (recipient, told) in first.into_iter().chain(changes) {
+                if let Some(state) = extra.states.get_mut(recipient as usize) {
+                    let told_at = if told.reason.is_some() { place } else { Place::default() };
+                    state.apply(told.mark, told_at);
+                }
+            }
+            ended = extra.states.iter().all(|state| state.mark.is_ended());
+        });
         if ended {
             self.end(id);
         }
     }
 
-    fn moved(&mut self, stored: Stored, place: Place) {
-        let id = stored.id;
-        if self.has_ended(id) {
-            return;
-        }
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return self.insert(stored, place);
-        };
-        self.census.leave(&entry.stored);
-        entry.stored.held = stored.held;
-        entry.stored.told_ms = entry.stored.told_ms.max(stored.told_ms);
-        entry.stored.via = stored.via;
-        for (known, moved) in entry.stored.recipients.iter_mut().zip(stored.recipients) {
-            if !known.is_ended() {
-                *known = moved;
-            }
-        }
-        self.census.enter(&entry.stored);
-        self.relocate(id, place);
-    }
-
-    fn update(&mut self, id: MessageId, changes: &[(u32, Change)]) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        self.census.leave(&entry.stored);
-        for (recipient, change) in changes {
-            if let Some(state) = entry.stored.recipients.get_mut(*recipient as usize) {
-                state.apply(change);
-            }
-        }
-        self.census.enter(&entry.stored);
-        if entry.stored.is_ended() {
-            self.end(id);
-        }
-    }
-
     fn set_held(&mut self, id: MessageId, held: bool) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            self.census.leave(&entry.stored);
-            entry.stored.held = held;
-            self.census.enter(&entry.stored);
+        let Some(row) = self.pages.get(id).copied() else { return };
+        let before = self.standing(id, &row);
+        if let Some(row) = self.pages.get_mut(id) {
+            row.set_held(held);
+        }
+        self.restand(id, before);
+    }
+
+    fn with_extra(&mut self, id: MessageId, change: impl FnOnce(&mut Extra)) {
+        let Some(row) = self.pages.get(id).copied() else { return };
+        let before = self.standing(id, &row);
+        let extra = self.extras.entry(id).or_default();
+        change(extra);
+        let needed = **extra != Extra::default();
+        if !needed {
+            self.extras.remove(&id);
+        }
+        if let Some(row) = self.pages.get_mut(id) {
+            row.set_extra(needed);
+        }
+        self.restand(id, before);
+    }
+
+    fn restand(&mut self, id: MessageId, before: Standing) {
+        if let Some(row) = self.pages.get(id).copied() {
+            let now = self.standing(id, &row);
+            self.pages.restand(id, before, now);
         }
     }
+}
 
-    fn told(&mut self, id: MessageId, at_ms: u64) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.stored.told_ms = entry.stored.told_ms.max(at_ms);
-        }
-    }
-
-    fn via(&mut self, id: MessageId, via: Arc<str>) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.stored.via = via;
-        }
-    }
-
-    fn end(&mut self, id: MessageId) {
-        if let Some(ended) = &mut self.ended {
-            ended.insert(id);
-        }
-        if let Some(entry) = self.entries.remove(&id) {
-            self.leave(id, &entry.place);
-            self.census.leave(&entry.stored);
-            if entry.place.staged {
-                self.content_freed.push(id);
-            }
-        }
-    }
-
-    fn has_ended(&self, id: MessageId) -> bool {
-        self.ended.as_ref().is_some_and(|ended| ended.contains(&id))
-    }
-
-    fn insert(&mut self, stored: Stored, place: Place) {
-        self.enter(stored.id, &place);
-        self.census.enter(&stored);
-        self.entries.insert(stored.id, Entry { stored, place });
-    }
-
-    fn relocate(&mut self, id: MessageId, place: Place) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let left = std::mem::replace(&mut entry.place, place);
-        self.leave(id, &left);
-        self.enter(id, &place);
-    }
-
-    fn enter(&mut self, id: MessageId, place: &Place) {
-        let segment = self.segment(place.segment);
-        segment.live += place.octets;
-        segment.ids.insert(id);
-        self.live += place.octets;
-    }
-
-    fn leave(&mut self, id: MessageId, place: &Place) {
-        let segment = self.segment(place.segment);
-        segment.live = segment.live.saturating_sub(place.octets);
-        segment.ids.remove(&id);
-        self.live = self.live.saturating_sub(place.octets);
-    }
+fn standing(row: &Row, extra: Option<&Extra>) -> Standing {
+    let states = extra.map(|extra| &*extra.states).unwrap_or_default();
+    Standing::among(row.is_held(), states.iter().map(|state| state.mark), !states.is_empty())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::RecipientState;
-
-    fn at(segment: u32) -> Place {
-        Place {
-            segment,
-            at: 0,
-            envelope_octets: 0,
-            envelope_crc: 0,
-            body_crc: 0,
-            staged: true,
-            octets: 10,
-        }
-    }
-
-    fn stored(number: u64, states: &[RecipientState]) -> Stored {
-        Stored {
-            id: MessageId::from_u64(number),
-            arrived_ms: 0,
-            size: 0,
-            held: false,
-            told_ms: 0,
-            via: "".into(),
-            tenant: "t".into(),
-            recipients: states.to_vec(),
-        }
-    }
-
-    fn update(number: u64, recipient: u32) -> Record {
-        Record::Update(MessageId::from_u64(number), vec![(recipient, Change::Delivered)])
-    }
-
-    #[test]
-    fn a_second_copy_brings_nothing_back() {
-        for end in [update(1, 0), Record::Remove(MessageId::from_u64(1))] {
-            let mut index = Index::for_recovery();
-            index.apply(Record::Append(stored(1, &[RecipientState::fresh()]), at(1)));
-            index.apply(end);
-            index.apply(Record::Append(stored(1, &[RecipientState::fresh()]), at(2)));
-            index.apply(Record::Moved(stored(1, &[RecipientState::fresh()]), at(3)));
-            assert_eq!(index.len(), 0);
-            assert!(index.segments.values().all(|s| s.ids.is_empty() && s.live == 0));
-        }
-    }
-
-    #[test]
-    fn a_second_copy_takes_the_place_and_keeps_the_states() {
-        let fresh = [RecipientState::fresh(), RecipientState::fresh()];
-        let mut index = Index::for_recovery();
-        index.apply(Record::Append(stored(1, &fresh), at(1)));
-        index.apply(update(1, 1));
-        index.apply(Record::Append(stored(1, &fresh), at(2)));
-        index.apply(Record::Moved(stored(1, &fresh), at(3)));
-        let entry = index.get(MessageId::from_u64(1)).unwrap();
-        assert_eq!(entry.stored.recipients[1], RecipientState::Delivered);
-        assert_eq!(entry.place.segment, 3);
-        assert_eq!(index.segment(1).ids.len() + index.segment(2).ids.len(), 0);
-        assert_eq!((index.segment(3).live, index.live), (10, 10));
-    }
-
-    #[test]
-    fn the_census_follows_every_change() {
-        let mut index = Index::default();
-        let counts = |index: &Index| index.census().counts().map(|(_, count)| count.messages);
-        for number in [1, 2] {
-            let fresh = [RecipientState::fresh(), RecipientState::fresh()];
-            index.apply(Record::Append(stored(number, &fresh), at(1)));
-        }
-        assert_eq!(counts(&index), [2, 0, 0, 0]);
-        let id = MessageId::from_u64(1);
-        let deferred = Change::Deferred { attempts: 1, due_ms: 5, reason: "450".into() };
-        index.apply(Record::Update(id, vec![(0, deferred.clone())]));
-        assert_eq!(counts(&index), [2, 0, 0, 0], "the other recipient was not tried yet");
-        index.apply(Record::Update(id, vec![(1, deferred.clone())]));
-        assert_eq!(counts(&index), [1, 1, 0, 0]);
-        index.apply(Record::Hold(id));
-        assert_eq!(counts(&index), [1, 0, 1, 0]);
-        index.apply(Record::Release(id));
-        let failed = Change::Failed { expired: true, reason: "450".into(), report_owed: true };
-        index.apply(Record::Update(id, vec![(0, failed.clone()), (1, failed)]));
-        assert_eq!(counts(&index), [1, 0, 0, 1]);
-        let mut moved = stored(1, &[RecipientState::fresh(), RecipientState::Delivered]);
-        moved.recipients[0].apply(&deferred);
-        index.apply(Record::Moved(moved, at(2)));
-        assert_eq!(counts(&index), [1, 1, 0, 0]);
-        let oldest = index.census().counts()[1].1.oldest_arrived_ms;
-        assert_eq!(oldest, Some(0));
-        index.apply(Record::Update(id, vec![(0, Change::Delivered)]));
-        index.apply(Record::Remove(MessageId::from_u64(2)));
-        assert_eq!(counts(&index), [0; 4]);
-    }
-
-    #[test]
-    fn the_last_report_of_a_delay_is_remembered() {
-        let mut index = Index::default();
-        let message = stored(1, &[RecipientState::fresh()]);
-        index.apply(Record::Append(message.clone(), at(1)));
-        for at_ms in [7, 9, 8] {
-            index.apply(Record::Told(message.id, at_ms));
-        }
-        // A copy that moves may carry what was known before.
-        index.apply(Record::Moved(message.clone(), at(2)));
-        assert_eq!(index.get(message.id).unwrap().stored.told_ms, 9);
-    }
-
-    #[test]
-    fn strangers_and_wrong_recipients_change_nothing() {
-        let mut index = Index::default();
-        index.apply(Record::Append(stored(1, &[RecipientState::fresh()]), at(1)));
-        let before = index.scan();
-        let stranger = MessageId::from_u64(2);
-        index.apply(update(1, 7));
-        index.apply(update(2, 0));
-        index.apply(Record::Hold(stranger));
-        index.apply(Record::Remove(stranger));
-        index.apply(Record::Told(stranger, 5));
-        assert_eq!(index.scan(), before);
-        assert!(index.take_content_freed().is_empty());
-        // Without recipients, nothing is left to do from the start.
-        index.apply(Record::Append(stored(3, &[]), at(1)));
-        assert_eq!(index.scan(), before);
-        assert_eq!(index.take_content_freed(), [MessageId::from_u64(3)]);
-    }
-}
+mod tests;

@@ -2,11 +2,10 @@
 //!
 //! Refuses by `None`, and never panics: what stands on a disk is input like any other.
 
-use std::sync::Arc;
-
 use crate::id::MessageId;
 
 /// A position in octets that are being decoded.
+#[derive(Default)]
 pub(crate) struct Input<'a> {
     octets: &'a [u8],
     taken: usize,
@@ -33,12 +32,23 @@ impl<'a> Input<'a> {
         Some(part)
     }
 
+    /// Takes all that is left.
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        let rest = self.octets.get(self.taken..).unwrap_or_default();
+        self.taken = self.octets.len();
+        rest
+    }
+
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 
     pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(u8::from_le_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
@@ -53,9 +63,8 @@ impl<'a> Input<'a> {
         self.u64().map(MessageId::from_u64)
     }
 
-    /// A text with its length in front.
-    pub(crate) fn text(&mut self) -> Option<Arc<str>> {
-        let length = self.u32()? as usize;
-        std::str::from_utf8(self.take(length)?).ok().map(Arc::from)
+    /// A text of so many octets.
+    pub(crate) fn text(&mut self, octets: usize) -> Option<&'a str> {
+        std::str::from_utf8(self.take(octets)?).ok()
     }
 }

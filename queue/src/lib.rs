@@ -22,8 +22,8 @@
 //! 9. **Recovery may be interrupted** at any point, and begun again with the same result.
 //!
 //! What it does not promise: that a completion nobody waited for survives a crash in the
-//! milliseconds before its sync (the recipient is then attempted twice), and that the last write of
-//! a crashed run can be told from damage (it is reported, and its segment kept).
+//! milliseconds before its sync (the recipient is then attempted twice), and that the last group of a
+//! crashed run can be told from damage, until another one stands behind it (it is reported).
 //!
 //! # The map
 //!
@@ -33,18 +33,22 @@
 //! | [`entry`] | recipients, their states, and which changes may happen |
 //! | [`spool`] | the face: open, commit, record, stage, load, list |
 //! | [`schedule`] | which job is delivered next, and when a deferred one is tried again; pure |
-//! | `op`, `open` | what may be committed; options, errors and reports of opening |
-//! | `shared`, `writer`, `group` | the queue to the writer thread, its loop, one synced group |
-//! | `log`, `frame`, `record`, `input` | segments, sealed frames, records, total decoding |
-//! | `content`, `read` | staged bodies; reading back with checks |
-//! | `index` | what is alive and where, in memory |
-//! | `superblock`, `recovery` | the claim of ownership; start-up |
-//! | `housekeeping` | freeing the oldest segment, moving live messages forward |
+//! | `op`, `open`, `staging` | what may be committed; options and reports of opening; large bodies |
+//! | `engine`, `memory` | the engine on a disk, put together; the one in memory |
+//! | `shared`, `writer`, `group` | the queue to the writer's thread, its loop, one synced group |
+//! | `appended` | which messages were appended since the start |
+//! | `log`, `footer`, `bulk`, `pool` | the log and its footers, blocks of large bodies, segments |
+//! | `traffic` | which sync goes first |
+//! | `label`, `seal`, `record`, `walk`, `input` | what stands in a segment, and reading it totally |
+//! | `index`, `mark`, `census` | what is alive and where, in memory: numbers, no text |
+//! | `read` | reading back with checks |
+//! | `superblock`, `recovery` | the claim of ownership; start-up in two steps |
+//! | `chores` | sealing, freeing the oldest segment, moving live messages forward |
 //! | [`disk`] | the only file calls |
 //!
-//! Only `disk` calls the file system; only the writer thread waits for syncs, apart from the
-//! staging of large bodies, which blocks its caller. The crate knows no protocol, no socket, no
-//! clock. `FORMAT.md` draws what is on the disk.
+//! Only `disk` calls the file system. Syncs are waited for by the writer's thread, by the
+//! housekeeper's, and by who stages a large body. The crate knows no protocol, no socket, no clock.
+//! `FORMAT.md` draws what is on the disk.
 
 pub mod disk;
 pub mod entry;
@@ -52,19 +56,29 @@ pub mod id;
 pub mod schedule;
 pub mod spool;
 
+mod appended;
+mod bulk;
 mod census;
-mod content;
-mod frame;
+mod chores;
+mod engine;
+mod footer;
 mod group;
-mod housekeeping;
 mod index;
 mod input;
+mod label;
 mod log;
+mod mark;
+mod memory;
 mod op;
 mod open;
+mod pool;
 mod read;
 mod record;
 mod recovery;
+mod seal;
 mod shared;
+mod staging;
 mod superblock;
+mod traffic;
+mod walk;
 mod writer;

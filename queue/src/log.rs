@@ -1,194 +1,164 @@
-//! The log: numbered segments, of which the newest is written to.
+//! The log: a sequence of segments, of which the newest is written to.
 //!
-//! Promises: a segment's label and name are durable before its first frame; a segment whose write
-//! or sync failed is never written again; a number is used once. Appends leave the reserve of each
-//! segment to control records, and when the disk has no room for a whole segment, control records
-//! go to a shorter one, or at last to a spare one that was laid by (I8).
+//! Promises: each group starts on a fresh block, and its number is one more than that of the last
+//! durable one; a segment whose write or sync failed is not written again. The label of a segment
+//! becomes durable with its first group, and voids what failed before it. Appends leave the reserve
+//! of each segment to control records, and every record leaves room for itself in the footer.
 
 use std::io;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile, is_full};
-use crate::frame::{Frames, Kind, LABEL_SPACE, Label, Seal, VERSION};
-use crate::open::Options;
-use crate::superblock::Claim;
-
-const SUFFIX: &str = ".log";
-const SPARE: &str = "spare";
-
-/// The name of a segment.
-pub(crate) fn segment_name(number: u32) -> String {
-    format!("{number:08}{SUFFIX}")
-}
-
-/// The number of the segment that has this name.
-pub(crate) fn segment_number(name: &str) -> Option<u32> {
-    let digits = name.strip_suffix(SUFFIX)?;
-    let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
-    // Only the spelling this crate writes: two names must not mean one segment.
-    (segment_name(number) == name).then_some(number)
-}
+use crate::disk::DiskFile;
+use crate::footer::{Footer, TRAILER};
+use crate::label::{BLOCK, Label, Use};
+use crate::pool::{Need, Pool, Taken};
+use crate::record::Written;
+use crate::seal::Seal;
 
 /// The segment that is written to.
 struct Active {
-    number: u32,
+    label: Label,
+    seal: Seal,
     file: Arc<dyn DiskFile>,
-    /// Where the next frame goes.
+    /// Where the next group goes.
     end: u64,
-    size: u64,
+    /// Its label is not on the disk yet.
+    fresh: bool,
+    footer: Footer,
+}
+
+/// A full segment that waits for its footer.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    pub(crate) label: Label,
+    pub(crate) footer: Footer,
+    /// The number of its last group.
+    pub(crate) last: u64,
+}
+
+/// Where a group is to be written.
+pub(crate) struct Space {
+    pub(crate) label: Label,
+    pub(crate) seal: Seal,
+    /// Where the group begins.
+    pub(crate) offset: u64,
+    /// The label is to be written in front of it.
+    pub(crate) fresh: bool,
+    pub(crate) number: u64,
 }
 
 pub(crate) struct Log {
-    disk: Arc<dyn Disk>,
-    claim: Claim,
-    segment_size: u64,
+    pool: Arc<Pool>,
     reserve: u64,
-    next: u32,
+    number: u64,
     active: Option<Active>,
-    /// A spare segment lies by.
-    spare: bool,
+    sealing: Vec<Sealing>,
 }
 
 impl Log {
-    pub(crate) fn new(disk: Arc<dyn Disk>, claim: Claim, options: &Options, next: u32) -> Self {
-        let (segment_size, reserve) = (options.segment_size, options.reserve);
-        Self { disk, claim, segment_size, reserve, next, active: None, spare: false }
+    /// A log whose next group has this number.
+    pub(crate) fn new(pool: Arc<Pool>, reserve: u64, number: u64) -> Self {
+        Self { pool, reserve, number, active: None, sealing: Vec::new() }
     }
 
-    /// The segment that is written to, when there is one.
+    /// The slot of the segment that is written to, when there is one.
     pub(crate) fn active(&self) -> Option<u32> {
-        self.active.as_ref().map(|active| active.number)
+        self.active.as_ref().map(|active| active.label.slot)
     }
 
-    /// Frames to be written next; `None` without an active segment.
-    pub(crate) fn frames(&self) -> Option<Frames> {
-        let active = self.active.as_ref()?;
-        Some(Frames::new(self.seal(active.number), active.end))
+    /// Where the next group goes; `None` without an active segment.
+    pub(crate) fn space(&self) -> Option<Space> {
+        self.active.as_ref().map(|active| Space {
+            label: active.label,
+            seal: active.seal.clone(),
+            offset: active.end,
+            fresh: active.fresh,
+            number: self.number,
+        })
     }
 
-    fn seal(&self, segment: u32) -> Seal {
-        Seal { secret: self.claim.secret, segment, epoch: self.claim.epoch }
-    }
-
-    /// Frames that end at this offset have room in the active segment.
-    pub(crate) fn fits(&self, end: u64, control: bool) -> bool {
+    /// A group that ends there, with so many octets of entries in the footer, has room.
+    pub(crate) fn fits(&self, end: u64, entries: usize, control: bool) -> bool {
         let Some(active) = &self.active else { return false };
         let reserve = if control { 0 } else { self.reserve };
-        end <= active.size.saturating_sub(reserve)
+        let space = end.next_multiple_of(BLOCK) + active.footer.space(entries) + reserve;
+        space <= active.label.size
+    }
+
+    /// A group without a record has room, and a group to follow.
+    pub(crate) fn fits_empty(&self) -> bool {
+        self.active
+            .as_ref()
+            .is_some_and(|active| !active.fresh && self.fits(active.end + 1, 0, false))
     }
 
     /// Octets that the active segment still has for appends.
     pub(crate) fn append_room(&self) -> u64 {
         let Some(active) = &self.active else { return 0 };
-        active.size.saturating_sub(self.reserve).saturating_sub(active.end)
+        let taken = active.end + active.footer.space(0) + self.reserve;
+        active.label.size.saturating_sub(taken)
     }
 
-    /// Opens the next segment, with room for a frame of `need` octets.
-    ///
-    /// When the disk is full and only control records are to be written, a shorter one will do.
-    pub(crate) fn roll(&mut self, control: bool, need: u64) -> io::Result<()> {
-        let error = match self.create(self.segment_size) {
-            Err(error) if control && is_full(&error) => error,
-            other => return other,
-        };
-        let short = LABEL_SPACE + self.reserve.max(need);
-        match self.create(short) {
-            Err(again) if is_full(&again) => {}
-            other => return other,
+    /// More than half of the active segment is written.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.end > active.label.size / 2)
+    }
+
+    /// Goes on in another segment, whose label is the answer.
+    pub(crate) fn roll(&mut self, control: bool) -> io::Result<Label> {
+        let need = if control { Need::Control } else { Need::Mail };
+        let Taken { slot, size, file } = self.pool.take(need)?;
+        self.retire();
+        let label = self.pool.label(Use::Log, slot, size, self.number);
+        let (seal, footer) = (label.seal(), Footer::default());
+        self.active = Some(Active { label, seal, file, end: BLOCK, fresh: true, footer });
+        Ok(label)
+    }
+
+    /// Leaves the active segment, which gets its footer if it holds anything.
+    pub(crate) fn retire(&mut self) {
+        if let Some(active) = self.active.take().filter(|active| !active.fresh) {
+            let Active { label, footer, .. } = active;
+            self.sealing.push(Sealing { label, footer, last: self.number - 1 });
         }
-        self.use_spare(LABEL_SPACE + need).map_err(|_| error)
     }
 
-    /// Lays a short segment by for when the disk is full, unless there is one.
-    pub(crate) fn lay_spare_by(&mut self) {
-        if self.spare {
-            return;
-        }
-        let size = LABEL_SPACE + self.reserve;
-        let laid = match self.disk.create(SPARE, size) {
-            // From an earlier start; perhaps with another reserve, or cut short by a crash.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(SPARE),
-            other => other,
-        };
-        let laid = laid.and_then(|file| {
-            file.sync()?;
-            self.disk.sync_dir()?;
-            if file.size()? < size { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
-        });
-        if laid.is_err() {
-            let _ = self.disk.remove(SPARE);
-        }
-        // Without room there is none for now; it is tried again when space comes back.
-        self.spare = laid.is_ok();
+    /// The full segments since this was last asked.
+    pub(crate) fn take_sealing(&mut self) -> Vec<Sealing> {
+        std::mem::take(&mut self.sealing)
     }
 
-    fn use_spare(&mut self, need: u64) -> io::Result<()> {
-        let file = self.disk.open(SPARE)?;
-        let size = file.size()?;
-        if size < need {
-            return Err(io::Error::other("the spare segment is too short"));
-        }
-        self.disk.rename(SPARE, &segment_name(self.next))?;
-        self.spare = false;
-        self.begin(file, size)
-    }
-
-    fn create(&mut self, size: u64) -> io::Result<()> {
-        let file = self.disk.create(&segment_name(self.next), size)?;
-        self.begin(file, size)
-    }
-
-    /// Makes a file that has the next segment's name the active segment.
-    fn begin(&mut self, file: Arc<dyn DiskFile>, size: u64) -> io::Result<()> {
-        let number = self.next;
-        self.next = number.checked_add(1).ok_or_else(|| io::Error::other("no segment left"))?;
-        if let Err(error) = self.label(number, &*file) {
-            // It holds nothing; should it stay, recovery frees it in its turn.
-            let _ = self.disk.remove(&segment_name(number));
-            return Err(error);
-        }
-        self.active = Some(Active { number, file, end: LABEL_SPACE, size });
-        Ok(())
-    }
-
-    fn label(&self, number: u32, file: &dyn DiskFile) -> io::Result<()> {
-        let (epoch, secret) = (self.claim.epoch, self.claim.secret);
-        let label = Label { version: VERSION, number, epoch, secret };
-        file.write_at(0, &label.encode(Kind::Segment))?;
-        file.sync()?;
-        self.disk.sync_dir()
-    }
-
-    /// Writes the frames and makes them durable. After an error the segment is not written again.
-    pub(crate) fn write(&mut self, frames: &Frames) -> io::Result<()> {
+    /// Writes a group (behind the label, in a fresh segment) and makes it durable. After an error
+    /// the segment is not written again.
+    pub(crate) fn write(
+        &mut self,
+        octets: &[u8],
+        group: usize,
+        records: &[Written],
+    ) -> io::Result<()> {
         let Some(active) = &mut self.active else {
             return Err(io::Error::other("no segment is open"));
         };
-        let written = active.file.write_at(active.end, frames.octets());
-        match written.and_then(|()| active.file.sync()) {
-            Ok(()) => {
-                active.end = frames.offset();
-                Ok(())
-            }
-            Err(error) => {
-                self.active = None;
-                Err(error)
-            }
+        let offset = if active.fresh { 0 } else { active.end };
+        let written = active.file.write_at(offset, octets);
+        if let Err(error) = written.and_then(|()| active.file.sync()) {
+            self.active = None;
+            return Err(error);
         }
+        let start = active.end;
+        active.fresh = false;
+        active.end = offset + octets.len() as u64;
+        self.number += 1;
+        for written in records {
+            let at = (written.offset - start) as usize + group;
+            let record = octets.get(at..at + written.octets).unwrap_or_default();
+            active.footer.push(written, record);
+        }
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_numbers_in_one_spelling() {
-        assert_eq!(segment_name(7), "00000007.log");
-        assert_eq!(segment_number("00000007.log"), Some(7));
-        assert_eq!(segment_number("4294967295.log"), Some(u32::MAX));
-        for name in ["7.log", "000000007.log", "+0000007.log", "damaged-00000007.log", ".log"] {
-            assert_eq!(segment_number(name), None, "{name}");
-        }
-    }
+/// Octets of the longest group that appends may fill, or control records.
+pub(crate) fn longest_group(segment_size: u64, reserve: u64) -> u64 {
+    segment_size.saturating_sub(BLOCK + reserve + TRAILER as u64)
 }

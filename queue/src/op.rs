@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::content::Staged;
 use crate::disk::is_full;
 use crate::entry::Change;
 use crate::id::MessageId;
+use crate::record::RECIPIENTS_MAX;
+use crate::staging::Staged;
 
 /// A message to be stored.
 #[derive(Debug)]
@@ -30,16 +31,43 @@ pub struct NewMessage {
     pub body: NewBody,
 }
 
+impl NewMessage {
+    /// Refuses what breaks a limit.
+    pub(crate) fn check(&self, inline_max: usize) -> Result<(), CommitError> {
+        let why = match &self.body {
+            NewBody::Inline(_) if self.body.octets() > inline_max as u64 => {
+                format!("a body of more than {inline_max} octets must be staged")
+            }
+            NewBody::Staged(staged) if staged.id() != self.id => {
+                "the body was staged for another message".into()
+            }
+            _ if self.recipients > RECIPIENTS_MAX => {
+                format!("a message may have {RECIPIENTS_MAX} recipients")
+            }
+            _ => return Ok(()),
+        };
+        Err(CommitError::Unavailable(why))
+    }
+}
+
 /// The body of a new message.
 #[derive(Debug)]
 pub enum NewBody {
     /// In memory; the parts are stored one after the other.
     Inline(Vec<Bytes>),
-    /// Already on the disk, by [`Spool::stage`](crate::spool::Spool::stage) under the same id.
+    /// Staged before, by [`Spool::stage`](crate::spool::Spool::stage) under the same id.
     Staged(Staged),
 }
 
 impl NewBody {
+    /// The checksum of a body in memory; a staged one has it already.
+    pub(crate) fn inline_crc(&self) -> u32 {
+        let Self::Inline(parts) = self else { return 0 };
+        let mut hasher = crc32fast::Hasher::new();
+        parts.iter().for_each(|part| hasher.update(part));
+        hasher.finalize()
+    }
+
     pub(crate) fn octets(&self) -> u64 {
         match self {
             Self::Inline(parts) => parts.iter().map(|part| part.len() as u64).sum(),
@@ -71,6 +99,21 @@ pub enum Op {
     /// Remember by which way the operator wants a message to leave, as the caller writes it; empty
     /// for the way its recipients lead to.
     Via(MessageId, Arc<str>),
+}
+
+impl Op {
+    /// The message it is about.
+    pub(crate) fn id(&self) -> MessageId {
+        match self {
+            Self::Append(message) => message.id,
+            Self::Update { id, .. }
+            | Self::Hold(id)
+            | Self::Release(id)
+            | Self::Remove(id)
+            | Self::Told(id, _)
+            | Self::Via(id, _) => *id,
+        }
+    }
 }
 
 /// Why a batch did not become durable.

@@ -7,7 +7,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::frame::LABEL_SPACE;
+use crate::label::{BLOCK, VERSION};
+use crate::log::longest_group;
 
 /// The spool's bounds. All sizes in octets.
 #[derive(Clone, Debug)]
@@ -26,8 +27,15 @@ pub struct Options {
     pub completion_delay_ms: u64,
     /// How many such batches are enough company.
     pub completion_batch: usize,
-    /// Room that shall stay free on the file system beside the next two segments.
+    /// Room that shall stay free on the file system: with less, new mail is refused.
     pub min_free: u64,
+    /// Housekeeping has a thread of its own, and recovery may go on beside the first commits.
+    /// Without it, all is done in between by the writer, in an order that depends on nothing else.
+    pub background: bool,
+    /// Messages of earlier starts may be appended: this is a copy of another spool.
+    pub adopt: bool,
+    /// The lowest epoch that this start may have.
+    pub least_epoch: u32,
     /// Who is told of each group, if anybody.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -61,39 +69,54 @@ impl Default for Options {
             completion_delay_ms: 2,
             completion_batch: 64,
             min_free: 64 << 20,
+            background: true,
+            adopt: false,
+            least_epoch: 1,
             observer: None,
         }
     }
 }
 
-/// Room for the other fields of an append, envelope included, beside the largest inline body.
-const APPEND_MARGIN: u64 = 4096;
+/// Room for the other fields of an append, in the log and in the footer.
+const APPEND_MARGIN: u64 = 8 << 10;
 
 impl Options {
     pub(crate) fn check(&self) -> Result<(), OpenError> {
-        let needed = LABEL_SPACE
+        let needed = BLOCK
             .saturating_add(self.reserve)
             .saturating_add(self.inline_max as u64)
-            .saturating_add(APPEND_MARGIN);
+            .saturating_add(APPEND_MARGIN)
+            .next_multiple_of(BLOCK);
         if self.segment_size > u64::from(u32::MAX) {
             return Err(OpenError::Options("segment_size must be below 4 GiB".into()));
         }
-        if self.segment_size < needed {
+        if self.segment_size < needed || !self.segment_size.is_multiple_of(BLOCK) {
             return Err(OpenError::Options(format!(
-                "segment_size must be at least {needed}: label, reserve and the largest inline body"
+                "segment_size must be a multiple of {BLOCK} and at least {needed}: label, reserve \
+                 and the largest inline body"
             )));
         }
         Ok(())
     }
 
-    /// The longest frame of a batch with appends.
+    /// Octets that a batch with appends may take, in the log and in the footer.
     pub(crate) fn append_max(&self) -> u64 {
-        self.segment_size - LABEL_SPACE - self.reserve
+        longest_group(self.segment_size, self.reserve)
     }
 
-    /// The longest frame of any other batch.
+    /// Octets that any other batch may take.
     pub(crate) fn control_max(&self) -> u64 {
-        self.segment_size - LABEL_SPACE
+        longest_group(self.segment_size, 0)
+    }
+
+    /// With no more room than this, new mail is refused before it comes.
+    pub(crate) fn low_water(&self) -> u64 {
+        self.segment_size / 8
+    }
+
+    /// Octets of a segment for control records alone, on a full disk.
+    pub(crate) fn short_segment(&self) -> u64 {
+        (3 * BLOCK + 2 * self.reserve).next_multiple_of(BLOCK).min(self.segment_size)
     }
 }
 
@@ -134,7 +157,10 @@ impl fmt::Display for OpenError {
                 write!(f, "the spool belongs to shard {found}, not to shard {expected}")
             }
             Self::Version(version) => {
-                write!(f, "the spool has format version {version}; this program knows version 1")
+                write!(
+                    f,
+                    "the spool has format version {version}; this program knows version {VERSION}"
+                )
             }
             Self::Unreadable => {
                 f.write_str("neither the superblock nor any segment's label can be read")

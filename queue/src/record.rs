@@ -1,17 +1,23 @@
-//! Records: what a frame's payload says, one after the other.
+//! Records: what stands in a group, one for each operation; written and read here alone.
 //!
-//! Encoding writes straight into the frame under construction, so that a body is copied once.
-//! Decoding is total: octets that are no record are refused by `None`. The layout is drawn in
-//! `FORMAT.md`; all numbers are little-endian.
+//! A record proves itself: its checksum covers all of it and is sealed with its place. An inline
+//! body follows its record and has a checksum of its own in it. Reading never panics and takes no
+//! memory beyond what the record holds. `FORMAT.md` draws the octets; numbers are little-endian.
 
+mod encode;
+
+use std::ops::Range;
 use std::sync::Arc;
 
-use crc32fast::Hasher;
+use bytes::Bytes;
 
-use crate::entry::{Change, RecipientState, Stored};
+use crate::entry::RecipientState;
 use crate::id::MessageId;
+use crate::index::Extra;
 use crate::input::Input;
-use crate::op::{NewBody, NewMessage, Op};
+use crate::mark::{Mark, Place};
+use crate::seal::Seal;
+pub(crate) use encode::Target;
 
 const APPEND: u8 = 1;
 const MOVED: u8 = 2;
@@ -22,329 +28,252 @@ const REMOVE: u8 = 6;
 const TOLD: u8 = 7;
 const VIA: u8 = 8;
 
-/// The most recipients one message may have; memory for their states is taken by this number.
-pub(crate) const RECIPIENTS_MAX: u32 = 1_000_000;
-
 const FLAG_HELD: u8 = 1;
-const FLAG_STAGED: u8 = 2;
+const FLAG_BULK: u8 = 2;
 const FLAG_EXPIRED: u8 = 1;
 const FLAG_OWED: u8 = 2;
 
-/// Where a message's envelope (and, right after it, its inline body) lies.
+/// Octets of what all records begin with.
+pub(crate) const HEAD: usize = 24;
+/// Records begin on borders of so many octets.
+pub(crate) const BORDER: usize = 8;
+/// The most recipients one message may have; memory for their states is taken by this number.
+pub(crate) const RECIPIENTS_MAX: u32 = 1_000_000;
+
+/// Neighbouring blocks of a bulk segment that hold a part of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) segment: u32,
-    /// Offset of the envelope in the segment.
-    pub(crate) at: u64,
-    pub(crate) envelope_octets: u32,
-    pub(crate) envelope_crc: u32,
-    pub(crate) body_crc: u32,
-    /// The body has a file of its own.
-    pub(crate) staged: bool,
-    /// What the record takes in its segment.
-    pub(crate) octets: u64,
+pub(crate) struct Extent {
+    pub(crate) slot: u32,
+    pub(crate) block: u32,
+    pub(crate) blocks: u32,
 }
 
-/// A record as the index takes it in: a message's octets stay on the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Record {
-    Append(Stored, Place),
-    Moved(Stored, Place),
-    Update(MessageId, Vec<(u32, Change)>),
+/// A message as its record has it.
+#[derive(Debug)]
+pub(crate) struct Message<'a> {
+    pub(crate) id: MessageId,
+    pub(crate) arrived_ms: u64,
+    /// Octets of the body.
+    pub(crate) size: u64,
+    pub(crate) held: bool,
+    pub(crate) told_ms: u64,
+    pub(crate) body_crc: u32,
+    pub(crate) recipients: u32,
+    pub(crate) tenant: &'a str,
+    pub(crate) via: &'a str,
+    /// Where the body lies; `None` when it follows the record.
+    pub(crate) extents: Option<Vec<Extent>>,
+    /// The states of a message that was moved, still encoded.
+    states: Option<&'a [u8]>,
+    /// Where the envelope stands in the record.
+    pub(crate) envelope: Range<usize>,
+}
+
+/// What a record means.
+#[derive(Debug)]
+pub(crate) enum Meaning<'a> {
+    Append(Message<'a>),
+    Moved(Message<'a>),
+    /// Recipients and what became of them; still encoded.
+    Update(MessageId, Changes<'a>),
     Hold(MessageId),
     Release(MessageId),
     Remove(MessageId),
     Told(MessageId, u64),
-    Via(MessageId, Arc<str>),
+    Via(MessageId, &'a str),
 }
 
-/// A message on its way to a newer segment, with its octets as they were read.
+/// The changes of an update, one after the other.
+#[derive(Debug)]
+pub(crate) struct Changes<'a> {
+    count: u32,
+    octets: &'a [u8],
+}
+
+/// A state with its reason, as it is encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    pub(crate) mark: Mark,
+    pub(crate) reason: Option<&'a str>,
+}
+
+/// A message on its way to a newer segment.
+#[derive(Debug)]
 pub(crate) struct Moving {
-    pub(crate) stored: Stored,
+    pub(crate) id: MessageId,
+    /// Where it lay when this was read.
     pub(crate) from: Place,
-    pub(crate) octets: Vec<u8>,
+    pub(crate) arrived_ms: u64,
+    pub(crate) size: u64,
+    pub(crate) body_crc: u32,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) envelope: Bytes,
+    pub(crate) extents: Option<Vec<Extent>>,
+    pub(crate) body: Bytes,
+    pub(crate) held: bool,
+    pub(crate) told_ms: u64,
+    pub(crate) via: Arc<str>,
+    /// What was known of it then, with where its replies stand: it moves only while that is true.
+    pub(crate) known: Extra,
+    /// One for each recipient.
+    pub(crate) states: Vec<RecipientState>,
 }
 
-/// Where the next octet of the buffer will stand on the disk.
-#[derive(Clone, Copy)]
-pub(crate) struct Position {
-    pub(crate) segment: u32,
+/// The stretch of a buffer that a record takes, and what follows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    /// Where it stands in the segment.
     pub(crate) offset: u64,
+    /// Its octets.
+    pub(crate) octets: usize,
+    /// Octets of the body behind it.
+    pub(crate) body: usize,
 }
 
-/// Appends the record of an operation, and answers what the index shall take in.
-pub(crate) fn encode(op: &Op, position: Position, out: &mut Vec<u8>) -> Record {
-    match op {
-        Op::Append(message) => encode_append(message, position, out),
-        Op::Update { id, changes } => {
-            framed(UPDATE, out, |out| encode_update(*id, changes, out));
-            Record::Update(*id, changes.clone())
-        }
-        Op::Hold(id) => {
-            framed(HOLD, out, |out| put_u64(out, id.as_u64()));
-            Record::Hold(*id)
-        }
-        Op::Release(id) => {
-            framed(RELEASE, out, |out| put_u64(out, id.as_u64()));
-            Record::Release(*id)
-        }
-        Op::Remove(id) => {
-            framed(REMOVE, out, |out| put_u64(out, id.as_u64()));
-            Record::Remove(*id)
-        }
-        Op::Told(id, at_ms) => {
-            framed(TOLD, out, |out| {
-                put_u64(out, id.as_u64());
-                put_u64(out, *at_ms);
-            });
-            Record::Told(*id, *at_ms)
-        }
-        Op::Via(id, via) => {
-            framed(VIA, out, |out| {
-                put_u64(out, id.as_u64());
-                put_text(out, via);
-            });
-            Record::Via(*id, via.clone())
-        }
-    }
+/// The length that the record at the front of these octets claims.
+pub(crate) fn claimed_octets(octets: &[u8]) -> Option<usize> {
+    let length = Input::new(octets.get(4..8)?).u32()? as usize;
+    (length >= HEAD).then_some(length)
 }
 
-/// Appends a message that moves forward, its states and checksums with it.
-pub(crate) fn encode_moved(moving: &Moving, position: Position, out: &mut Vec<u8>) -> Record {
-    let start = out.len();
-    let mut place = moving.from;
-    framed(MOVED, out, |out| {
-        encode_head(&moving.stored, &place, out);
-        for state in &moving.stored.recipients {
-            encode_state(state, out);
+/// The record at the front of these octets, if it is whole and sealed for this place.
+pub(crate) fn checked<'a>(seal: &Seal, offset: u64, octets: &'a [u8]) -> Option<&'a [u8]> {
+    let record = octets.get(..claimed_octets(octets)?)?;
+    let crc = Input::new(record).u32()?;
+    (seal.crc(offset, record.get(4..)?) == crc).then_some(record)
+}
+
+/// What a whole record means; `None` when it is none that this version knows.
+pub(crate) fn decode(record: &[u8]) -> Option<Meaning<'_>> {
+    let mut input = Input::new(record);
+    input.take(8)?;
+    let (kind, flags) = (input.u8()?, input.u8()?);
+    input.u16()?;
+    let (count, id) = (input.u32()?, input.id()?);
+    let meaning = match kind {
+        APPEND => Meaning::Append(decode_message(&mut input, flags, count, id, false)?),
+        MOVED => Meaning::Moved(decode_message(&mut input, flags, count, id, true)?),
+        UPDATE => {
+            let octets = input.rest();
+            let changes = Changes { count, octets };
+            changes.iter().all(|change| change.is_some()).then_some(())?;
+            Meaning::Update(id, changes)
         }
-        place.at = position.offset + (out.len() - start) as u64;
-        out.extend_from_slice(&moving.octets);
-    });
-    place.segment = position.segment;
-    place.octets = (out.len() - start) as u64;
-    Record::Moved(moving.stored.clone(), place)
-}
-
-fn encode_append(message: &NewMessage, position: Position, out: &mut Vec<u8>) -> Record {
-    let start = out.len();
-    let stored = Stored {
-        id: message.id,
-        arrived_ms: message.arrived_ms,
-        size: message.body.octets(),
-        held: message.held,
-        told_ms: 0,
-        via: "".into(),
-        tenant: message.tenant.clone(),
-        recipients: vec![RecipientState::fresh(); message.recipients as usize],
-    };
-    let (parts, staged, body_crc): (&[_], _, _) = match &message.body {
-        NewBody::Inline(parts) => {
-            let mut hasher = Hasher::new();
-            parts.iter().for_each(|part| hasher.update(part));
-            (parts, false, hasher.finalize())
-        }
-        NewBody::Staged(staged) => (&[], true, staged.crc()),
-    };
-    let mut place = Place {
-        segment: position.segment,
-        at: 0,
-        envelope_octets: message.envelope.len() as u32,
-        envelope_crc: crc32fast::hash(&message.envelope),
-        body_crc,
-        staged,
-        octets: 0,
-    };
-    framed(APPEND, out, |out| {
-        encode_head(&stored, &place, out);
-        place.at = position.offset + (out.len() - start) as u64;
-        out.extend_from_slice(&message.envelope);
-        parts.iter().for_each(|part| out.extend_from_slice(part));
-    });
-    place.octets = (out.len() - start) as u64;
-    Record::Append(stored, place)
-}
-
-fn encode_head(stored: &Stored, place: &Place, out: &mut Vec<u8>) {
-    put_u64(out, stored.id.as_u64());
-    put_u64(out, stored.arrived_ms);
-    put_u64(out, stored.size);
-    let held = if stored.held { FLAG_HELD } else { 0 };
-    out.push(held | if place.staged { FLAG_STAGED } else { 0 });
-    put_u32(out, stored.recipients.len() as u32);
-    put_u32(out, place.envelope_octets);
-    put_u32(out, place.envelope_crc);
-    put_u32(out, place.body_crc);
-    put_u64(out, stored.told_ms);
-    put_text(out, &stored.via);
-    put_text(out, &stored.tenant);
-}
-
-fn encode_update(id: MessageId, changes: &[(u32, Change)], out: &mut Vec<u8>) {
-    put_u64(out, id.as_u64());
-    put_u32(out, changes.len() as u32);
-    for (recipient, change) in changes {
-        put_u32(out, *recipient);
-        match change.clone() {
-            Change::Delivered => encode_state(&RecipientState::Delivered, out),
-            Change::Deferred { attempts, due_ms, reason } => {
-                let reason = Some(reason);
-                encode_state(&RecipientState::Pending { attempts, due_ms, reason }, out);
-            }
-            Change::Failed { expired, reason, report_owed } => {
-                encode_state(&RecipientState::Failed { expired, reason, report_owed }, out);
-            }
-        }
-    }
-}
-
-fn encode_state(state: &RecipientState, out: &mut Vec<u8>) {
-    match state {
-        RecipientState::Pending { attempts, due_ms, reason } => {
-            out.push(if reason.is_some() { 1 } else { 0 });
-            put_u32(out, *attempts);
-            put_u64(out, *due_ms);
-            if let Some(reason) = reason {
-                put_text(out, reason);
-            }
-        }
-        RecipientState::Delivered => out.push(2),
-        RecipientState::Failed { expired, reason, report_owed } => {
-            out.push(3);
-            let expired = if *expired { FLAG_EXPIRED } else { 0 };
-            out.push(expired | if *report_owed { FLAG_OWED } else { 0 });
-            put_text(out, reason);
-        }
-    }
-}
-
-/// Puts the kind and the length in front of what `fill` appends.
-fn framed(kind: u8, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
-    out.push(kind);
-    let start = out.len();
-    put_u32(out, 0);
-    fill(out);
-    let length = (out.len() - start - 4) as u32;
-    if let Some(place) = out.get_mut(start..start + 4) {
-        place.copy_from_slice(&length.to_le_bytes());
-    }
-}
-
-fn put_u32(out: &mut Vec<u8>, number: u32) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_u64(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_u32(out, text.len() as u32);
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Decodes all records of a payload that stands at `position`; `None` when one of them is none.
-pub(crate) fn decode_all(payload: &[u8], position: Position) -> Option<Vec<Record>> {
-    let mut input = Input::new(payload);
-    let mut records = Vec::new();
-    while !input.is_empty() {
-        let kind = input.u8()?;
-        let length = input.u32()? as usize;
-        let offset = position.offset + input.taken() as u64;
-        let fields = input.take(length)?;
-        records.push(decode(kind, fields, Position { offset, ..position })?);
-    }
-    Some(records)
-}
-
-fn decode(kind: u8, fields: &[u8], position: Position) -> Option<Record> {
-    let mut input = Input::new(fields);
-    let record = match kind {
-        APPEND => {
-            let (stored, place) = decode_message(&mut input, position, false)?;
-            Record::Append(stored, place)
-        }
-        MOVED => {
-            let (stored, place) = decode_message(&mut input, position, true)?;
-            Record::Moved(stored, place)
-        }
-        UPDATE => decode_update(&mut input)?,
-        HOLD => Record::Hold(input.id()?),
-        RELEASE => Record::Release(input.id()?),
-        REMOVE => Record::Remove(input.id()?),
-        TOLD => Record::Told(input.id()?, input.u64()?),
-        VIA => Record::Via(input.id()?, input.text()?),
+        HOLD => Meaning::Hold(id),
+        RELEASE => Meaning::Release(id),
+        REMOVE => Meaning::Remove(id),
+        TOLD => Meaning::Told(id, input.u64()?),
+        VIA => Meaning::Via(id, std::str::from_utf8(input.rest()).ok()?),
         _ => return None,
     };
-    input.is_empty().then_some(record)
+    input.is_empty().then_some(meaning)
 }
 
-fn decode_message(
-    input: &mut Input<'_>,
-    position: Position,
+fn decode_message<'a>(
+    input: &mut Input<'a>,
+    flags: u8,
+    recipients: u32,
+    id: MessageId,
     moved: bool,
-) -> Option<(Stored, Place)> {
-    let (id, arrived_ms, size) = (input.id()?, input.u64()?, input.u64()?);
-    let flags = input.u8()?;
-    let recipients = input.u32().filter(|count| *count <= RECIPIENTS_MAX)?;
-    let (envelope_octets, envelope_crc, body_crc) = (input.u32()?, input.u32()?, input.u32()?);
-    let told_ms = input.u64()?;
-    let via: Arc<str> = input.text()?;
-    let tenant: Arc<str> = input.text()?;
-    let recipients = if moved {
-        (0..recipients).map(|_| decode_state(input)).collect::<Option<_>>()?
-    } else {
-        vec![RecipientState::fresh(); recipients as usize]
-    };
-    let at = position.offset + input.taken() as u64;
-    let staged = flags & FLAG_STAGED != 0;
-    input.take(envelope_octets as usize)?;
-    input.take(if staged { 0 } else { usize::try_from(size).ok()? })?;
-    let held = flags & FLAG_HELD != 0;
-    let segment = position.segment;
-    let octets = input.taken() as u64 + 5;
-    let place = Place { segment, at, envelope_octets, envelope_crc, body_crc, staged, octets };
-    Some((Stored { id, arrived_ms, size, held, told_ms, via, tenant, recipients }, place))
-}
-
-fn decode_update(input: &mut Input<'_>) -> Option<Record> {
-    let id = input.id()?;
-    let count = input.u32()?;
-    let mut changes = Vec::new();
-    for _ in 0..count {
-        let recipient = input.u32()?;
-        let change = match decode_state(input)? {
-            RecipientState::Pending { attempts, due_ms, reason } => {
-                Change::Deferred { attempts, due_ms, reason: reason? }
-            }
-            RecipientState::Delivered => Change::Delivered,
-            RecipientState::Failed { expired, reason, report_owed } => {
-                Change::Failed { expired, reason, report_owed }
-            }
-        };
-        changes.push((recipient, change));
+) -> Option<Message<'a>> {
+    if recipients > RECIPIENTS_MAX {
+        return None;
     }
-    Some(Record::Update(id, changes))
+    let (arrived_ms, size, told_ms) = (input.u64()?, input.u64()?, input.u64()?);
+    let body_crc = input.u32()?;
+    let (tenant, via) = (input.u32()? as usize, input.u32()? as usize);
+    let (extents, states) = (input.u32()?, input.u32()? as usize);
+    let (tenant, via) = (input.text(tenant)?, input.text(via)?);
+    let mut list = Vec::new();
+    for _ in 0..extents {
+        let (slot, block, blocks) = (input.u32()?, input.u32()?, input.u32()?);
+        list.push(Extent { slot, block, blocks });
+    }
+    let states = input.take(states)?;
+    let start = input.taken();
+    let envelope = start..start + input.rest().len();
+    let states = moved.then_some(states);
+    let message = Message {
+        id,
+        arrived_ms,
+        size,
+        held: flags & FLAG_HELD != 0,
+        told_ms,
+        body_crc,
+        recipients,
+        tenant,
+        via,
+        extents: (flags & FLAG_BULK != 0).then_some(list),
+        states,
+        envelope,
+    };
+    let known = message.states().filter(Option::is_some).count();
+    (known == states.map_or(0, |_| recipients as usize)).then_some(message)
 }
 
-fn decode_state(input: &mut Input<'_>) -> Option<RecipientState> {
-    Some(match input.u8()? {
-        kind @ (0 | 1) => RecipientState::Pending {
-            attempts: input.u32()?,
-            due_ms: input.u64()?,
-            reason: if kind == 1 { Some(input.text()?) } else { None },
-        },
-        2 => RecipientState::Delivered,
+impl<'a> Message<'a> {
+    /// The states that a moved message carries, one for each recipient; none for a new one.
+    pub(crate) fn states(&self) -> impl Iterator<Item = Option<Told<'a>>> {
+        let count = if self.states.is_some() { self.recipients } else { 0 };
+        let mut input = Input::new(self.states.unwrap_or_default());
+        (0..count).map(move |_| decode_state(&mut input))
+    }
+}
+
+impl<'a> Changes<'a> {
+    /// Each recipient and its new state; `None` for what is none.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Option<(u32, Told<'a>)>> + use<'a> {
+        let mut input = Input::new(self.octets);
+        let mut left = self.count;
+        std::iter::from_fn(move || {
+            if left == 0 {
+                // What is left over makes the record none of ours.
+                return (!std::mem::take(&mut input).is_empty()).then_some(None);
+            }
+            left -= 1;
+            let change =
+                input.u32().and_then(|recipient| Some((recipient, decode_state(&mut input)?)));
+            if change.is_none() {
+                left = 0;
+                input = Input::default();
+            }
+            Some(change)
+        })
+    }
+}
+
+fn decode_state<'a>(input: &mut Input<'a>) -> Option<Told<'a>> {
+    let kind = input.u8()?;
+    let mark = match kind {
+        0 | 1 => Mark::Pending { attempts: input.u32()?, due_ms: input.u64()? },
+        2 => Mark::Delivered,
         3 => {
             let flags = input.u8()?;
-            RecipientState::Failed {
-                expired: flags & FLAG_EXPIRED != 0,
-                report_owed: flags & FLAG_OWED != 0,
-                reason: input.text()?,
-            }
+            let expired = flags & FLAG_EXPIRED != 0;
+            Mark::Failed { expired, report_owed: flags & FLAG_OWED != 0 }
         }
         _ => return None,
-    })
+    };
+    let reason = match kind {
+        1 | 3 => {
+            let octets = input.u32()? as usize;
+            Some(input.text(octets)?)
+        }
+        _ => None,
+    };
+    Some(Told { mark, reason })
+}
+
+/// The last reply that a record tells of this recipient.
+pub(crate) fn reason_of<'a>(meaning: &Meaning<'a>, recipient: u32) -> Option<&'a str> {
+    match meaning {
+        Meaning::Moved(message) => message.states().nth(recipient as usize)??.reason,
+        Meaning::Update(_, changes) => {
+            let of = |change: &(u32, Told<'a>)| change.0 == recipient;
+            changes.iter().flatten().filter(of).last()?.1.reason
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

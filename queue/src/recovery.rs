@@ -1,240 +1,266 @@
 //! Start-up: claim the spool, read what is there, report what cannot be read.
 //!
-//! Promises: what is recovered is durable before anything builds on it; damage costs the records it
-//! lies in and no others (I6); recovery writes nothing but the superblock and, octet for octet,
-//! frames that are there already, and cuts off nothing but zeros, so that it may be interrupted and
+//! In two steps. [`begin`] reads the labels and the end of the log, after which new messages may be
+//! accepted; [`read_log`] reads the rest, footers where there are any. Promises: what is recovered is
+//! durable before anything builds on it; damage costs the records it lies in and no others (I6);
+//! recovery writes nothing but the superblock and, octet for octet, the last group that is there
+//! already, and removes nothing but files that were never used, so that it may be interrupted and
 //! begun again (I9).
-//! A gap with no valid frame behind it, at the end of the last segment of a start, may be a write
-//! that was torn by a crash and never acknowledged; the disk does not tell, so it is reported too.
+//! A last group that is not whole may be a write that was torn by a crash and never acknowledged;
+//! the disk does not tell, so it is reported too.
+
+mod survey;
 
 use std::collections::BTreeSet;
 use std::io;
 
-use crate::content::{content_id, content_name};
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{Kind, LABEL_SPACE, Label, Seal, Stretch, VERSION, Walk, find_epoch, walk};
+use crate::footer::{self, Footer};
 use crate::index::Index;
-use crate::log::{segment_name, segment_number};
+use crate::label::{BLOCK, Label, Use, VERSION, segment_name};
+use crate::log::Sealing;
+use crate::mark::Place;
 use crate::open::{Damage, OpenError, Options, Recovery};
-use crate::record::{Position, decode_all};
-use crate::superblock::{Claim, Witness, claim};
+use crate::pool::UNBORN;
+use crate::record::{Meaning, Written, decode};
+use crate::seal::Seal;
+use crate::shared::{Shared, lock};
+use crate::superblock::{self, Claim, Superblock};
+use crate::walk::{Stretch, Walk, walk};
+use survey::Survey;
+pub(crate) use survey::{Begun, LogSegment};
 
+/// What is said of the end of a log that was cut off.
+pub(crate) const TORN: &str =
+    "the last group is not whole; perhaps a torn write that was never acknowledged";
 /// In front of the names of files that are kept because of damage.
 pub(crate) const SET_ASIDE: &str = "damaged-";
 
-/// What the writer goes on from.
-pub(crate) struct Recovered {
-    pub(crate) claim: Claim,
-    pub(crate) index: Index,
-    pub(crate) next_segment: u32,
-    pub(crate) report: Recovery,
-}
-
-/// How many of the newest segments are written again as they were read.
-///
-/// The run before may have been killed after a sync failed, but before it could put the group into
-/// the next segment. Such pages read well from the system's cache, count as clean, and are not on
-/// the disk: only writing them again makes a sync of them mean something. The group is in the
-/// segment before the newest at the earliest.
-const RENEWED: usize = 2;
-
-/// One segment file, before its frames are looked at.
-struct Found {
-    number: u32,
-    name: String,
-    octets: Vec<u8>,
-    label: Option<Label>,
-}
-
-/// Claims the spool and reads it.
-pub(crate) fn recover(disk: &dyn Disk, options: &Options) -> Result<Recovered, OpenError> {
-    let names = disk.list()?;
-    let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
-    numbers.sort_unstable();
-    let labels = numbers
-        .iter()
-        .map(|number| read_label(disk, *number))
-        .collect::<Result<Vec<_>, OpenError>>()?;
-    let newest = labels.iter().filter_map(|(label, _)| *label).max_by_key(|label| label.epoch);
-    let witness = Witness {
-        newest: newest.map(|label| (label.epoch, label.secret)),
-        any: labels.iter().any(|(_, any)| *any),
-    };
-    let claim = claim(disk, options.shard, witness)?;
-    let mut replay = Replay {
-        claim,
-        index: Index::for_recovery(),
-        epoch: 0,
-        empty: Vec::new(),
-        report: Recovery::default(),
-    };
-    for (place, (number, (label, _))) in numbers.iter().zip(labels).enumerate() {
-        let renewed = place + RENEWED >= numbers.len();
-        replay.segment(disk, *number, label, renewed)?;
+/// Claims the spool and finds the end of its log.
+pub(crate) fn begin(disk: &dyn Disk, options: &Options) -> Result<(Superblock, Begun), OpenError> {
+    for name in disk.list()?.iter().filter(|name| name.starts_with(UNBORN)) {
+        // A crash came before it was a segment: nothing was ever kept in it.
+        disk.remove(name)?;
     }
-    for number in std::mem::take(&mut replay.empty) {
-        // Nothing depends on a segment without records, wherever it stands. On a full disk, each
-        // start would else take more room than the one before.
-        disk.remove(&segment_name(number))?;
-        replay.index.forget_segment(number);
-    }
-    replay.index.recovery_done();
-    check_content(disk, &names, &mut replay)?;
-    replay.report.messages = replay.index.len();
-    let kept = names.iter().filter_map(|name| segment_number(name.strip_prefix(SET_ASIDE)?));
-    let next_segment = numbers.iter().copied().chain(kept).max().unwrap_or(0) + 1;
-    Ok(Recovered { claim, index: replay.index, next_segment, report: replay.report })
+    let survey = Survey::take(disk)?;
+    let (shard, least) = (options.shard, options.least_epoch);
+    let (superblock, last) = Superblock::claim(disk, shard, least, survey.witness())?;
+    let mut begun = survey.sorted(disk, superblock.owner(), last)?;
+    begun.find_end(disk)?;
+    Ok((superblock, begun))
 }
 
-/// The label of a segment, and whether the segment holds anything at all.
-fn read_label(disk: &dyn Disk, number: u32) -> Result<(Option<Label>, bool), OpenError> {
-    let file = disk.open(&segment_name(number))?;
-    let mut octets = vec![0; LABEL_SPACE as usize];
-    let Ok(read) = file.read_at(0, &mut octets) else { return Ok((None, true)) };
-    octets.truncate(read);
-    let label = Label::decode(Kind::Segment, &octets).filter(|label| label.number == number);
-    match label {
-        Some(label) if label.version != VERSION => Err(OpenError::Version(label.version)),
-        Some(label) => Ok((Some(label), true)),
-        None => Ok((None, octets.iter().any(|octet| *octet != 0))),
-    }
+/// The same for somebody who only reads: no claim is made, and nothing is written.
+pub(crate) fn look(disk: &dyn Disk) -> Result<Begun, OpenError> {
+    let survey = Survey::take(disk)?;
+    let (claim, last) = superblock::look(disk, survey.witness())?;
+    survey.sorted(disk, claim, last)
 }
 
-struct Replay {
-    claim: Claim,
-    index: Index,
-    /// The epoch of the segment before.
-    epoch: u32,
-    /// Segments without a record.
-    empty: Vec<u32>,
-    report: Recovery,
-}
-
-impl Replay {
-    fn segment(
-        &mut self,
-        disk: &dyn Disk,
-        number: u32,
-        label: Option<Label>,
-        renewed: bool,
-    ) -> Result<(), OpenError> {
-        let name = segment_name(number);
-        let file = disk.open(&name)?;
-        let (octets, unread) = read_all(&*file)?;
-        let found = Found { number, name, octets, label };
-        let all_read = unread.is_empty();
-        for stretch in unread {
-            self.damaged(&found, stretch, "the disk cannot read it");
+impl Begun {
+    /// Finds the last group, and writes it again: the run before may have been killed after a sync
+    /// failed. Such pages read well from the system's cache, count as clean, and are not on the
+    /// disk: only writing them again makes a sync of them mean something.
+    fn find_end(&mut self, disk: &dyn Disk) -> Result<(), OpenError> {
+        let Some(newest) = self.log.last() else { return Ok(()) };
+        let label = newest.label;
+        let seal = label.seal();
+        let file = disk.open(&segment_name(label.slot))?;
+        self.number = label.first;
+        if let Ok(Some(footer)) = footer::read(&*file, &label, &seal) {
+            self.number = footer.last + 1;
+            return Ok(file.sync()?);
         }
-        self.index.segment(number);
-        let Some(seal) = self.seal(&found) else {
-            if found.octets.iter().any(|octet| *octet != 0) {
-                let all = Stretch { start: 0, end: found.octets.len() };
-                self.damaged(&found, all, "the segment's label is damaged, and no frame is valid");
-            }
-            return Ok(());
-        };
-        self.epoch = seal.epoch;
-        let walk = walk(&seal, &found.octets);
-        self.frames(&found, &walk);
-        if walk.payloads.is_empty() && walk.tail.is_none() && all_read {
-            self.empty.push(number);
+        let walked = Walked::read(&*file, &label, &seal, u64::MAX)?;
+        let Walked { octets, walk, .. } = &walked;
+        self.number = walk.last.map_or(label.first, |last| last + 1);
+        if !newest.relabelled {
+            file.write_at(0, &label.encode())?;
         }
-        if renewed {
-            renew(&*file, &found.octets, &walk)?;
-        }
-        if all_read && found.label.is_some() {
-            trim(&*file, found.octets.len(), &walk)?;
+        if let Some(Stretch { start, end }) = walk.last_group {
+            let end = end.next_multiple_of(BLOCK as usize).min(octets.len());
+            file.write_at(start as u64, octets.get(start..end).unwrap_or_default())?;
         }
         // The run before may have died between a write and its sync: what was read here must not
         // be lost later.
-        Ok(file.sync()?)
+        file.sync()?;
+        self.newest = Some(walked);
+        Ok(())
+    }
+}
+
+pub(crate) fn damage(slot: u32, stretch: Stretch, what: &str) -> Damage {
+    let octets = stretch.end.saturating_sub(stretch.start) as u64;
+    let file = segment_name(slot);
+    Damage { file, offset: stretch.start as u64, octets, what: what.into() }
+}
+
+/// A label for a segment that must hold bodies, as messages name its blocks.
+fn bulk_label(claim: Claim, slot: u32, size: u64) -> Label {
+    let Claim { epoch, secret, .. } = claim;
+    Label { version: VERSION, usage: Use::Kept, slot, epoch, secret, serial: 0, first: 0, size }
+}
+
+/// A segment of the log that was read as a whole.
+struct Walked {
+    octets: Vec<u8>,
+    unread: Vec<Stretch>,
+    walk: Walk,
+}
+
+impl Walked {
+    fn read(file: &dyn DiskFile, label: &Label, seal: &Seal, void: u64) -> io::Result<Self> {
+        let (octets, unread) = read_all(file)?;
+        let walk = walk(label, seal, &octets, void);
+        Ok(Self { octets, unread, walk })
+    }
+}
+
+/// What the second step found.
+pub(crate) struct Read {
+    pub(crate) index: Index,
+    pub(crate) report: Recovery,
+    /// Segments that could have a footer and have none.
+    pub(crate) sealing: Vec<Sealing>,
+    /// Records may be missing: what nobody names may yet be somebody's.
+    pub(crate) doubtful: bool,
+}
+
+/// Reads all of the log, and sets aside what nobody can tell the use of.
+pub(crate) fn read_log(disk: &dyn Disk, begun: &mut Begun) -> io::Result<Read> {
+    let mut read = read_records(disk, begun)?;
+    for slot in begun.unknown.drain(..) {
+        read.report.set_aside.push(set_aside(disk, &segment_name(slot))?);
+    }
+    Ok(read)
+}
+
+/// Reads all of the log. What messages name of the unknown segments holds bodies.
+pub(crate) fn read_records(disk: &dyn Disk, begun: &mut Begun) -> io::Result<Read> {
+    let report = std::mem::take(&mut begun.report);
+    let doubtful = !report.damage.is_empty();
+    let mut read = Read { index: Index::default(), report, sealing: Vec::new(), doubtful };
+    if begun.last.lost {
+        let what = "neither slot can be read; what it said was taken from the segments".into();
+        let (file, octets) = (superblock::NAME.into(), superblock::OCTETS);
+        read.report.damage.push(Damage { file, offset: 0, octets, what });
+    }
+    let mut next = begun.last.sure.then_some(begun.last.first);
+    let mut newest = begun.newest.take();
+    let count = begun.log.len();
+    for (place, segment) in begun.log.iter().enumerate() {
+        read.index.segments.add(segment.label);
+        if segment.relabelled {
+            read.index.segments.mark_damaged(segment.label.slot);
+        }
+        if let Some(next) = next.filter(|next| *next < segment.label.first) {
+            let what = format!("groups {next} to {} are missing", segment.label.first - 1);
+            read.damaged(segment.label.slot, Stretch { start: 0, end: 0 }, &what);
+        }
+        let known = if place + 1 == count { newest.take() } else { None };
+        let last = read.segment(disk, segment, known)?;
+        let last = last.filter(|last| *last < segment.void);
+        next = Some(last.map_or(segment.label.first, |last| last + 1));
+    }
+    let named: BTreeSet<u32> = read.index.extents().map(|extent| extent.slot).collect();
+    for slot in begun.unknown.extract_if(.., |slot| named.contains(slot)) {
+        let size = disk.open(&segment_name(slot))?.size()?;
+        begun.bulk.push(bulk_label(begun.claim, slot, size));
+    }
+    read.report.messages = read.index.len();
+    Ok(read)
+}
+
+impl Read {
+    /// Takes in the records of one segment; answers the number of its last group.
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        segment: &LogSegment,
+        known: Option<Walked>,
+    ) -> io::Result<Option<u64>> {
+        if let Some(walked) = known {
+            return Ok(self.walked(segment, &walked));
+        }
+        let label = &segment.label;
+        let seal = label.seal();
+        let file = disk.open(&segment_name(label.slot))?;
+        let footer = footer::read(&*file, label, &seal).ok().flatten();
+        if let Some(footer) = footer.filter(|footer| footer.last < segment.void) {
+            for (at, written) in &footer.records {
+                self.apply(label, footer.octets.get(*at..*at + written.octets), written);
+            }
+            return Ok(Some(footer.last));
+        }
+        Ok(self.walked(segment, &Walked::read(&*file, label, &seal, segment.void)?))
     }
 
-    /// What the segment's frames are sealed with. Without a label, the epochs that are possible
-    /// between its neighbours are tried.
-    fn seal(&mut self, found: &Found) -> Option<Seal> {
-        let segment = found.number;
-        if let Some(label) = found.label {
-            return Some(Seal { secret: label.secret, segment, epoch: label.epoch });
+    /// Takes in what a walk has found.
+    fn walked(&mut self, segment: &LogSegment, walked: &Walked) -> Option<u64> {
+        let Walked { octets, unread, walk } = walked;
+        let label = &segment.label;
+        for stretch in unread {
+            self.damaged(label.slot, *stretch, "the disk cannot read it");
         }
-        if found.octets.iter().all(|octet| *octet == 0) {
-            return None;
+        let mut footer = Footer::default();
+        for written in &walk.records {
+            let at = written.offset as usize;
+            let record = octets.get(at..at + written.octets);
+            self.apply(label, record, written);
+            footer.push(written, record.unwrap_or_default());
         }
-        let epochs = self.epoch..=self.claim.epoch;
-        let seal = find_epoch(self.claim.secret, segment, epochs, &found.octets)?;
-        let label = Stretch { start: 0, end: LABEL_SPACE as usize };
-        self.damaged(found, label, "the segment's label is damaged; its frames were read");
-        Some(seal)
+        self.doubts(label.slot, walk);
+        let end = walk.last_group.map_or(0, |group| group.end.next_multiple_of(BLOCK as usize));
+        let good = unread.is_empty() && walk.damage.is_empty() && !segment.relabelled;
+        let room = end as u64 + footer.space(0) <= label.size;
+        if let Some(last) = walk.last.filter(|_| good && room) {
+            self.sealing.push(Sealing { label: *label, footer, last });
+        }
+        walk.last
     }
 
-    fn frames(&mut self, found: &Found, walk: &Walk) {
-        for payload in &walk.payloads {
-            let octets = found.octets.get(payload.start..payload.end).unwrap_or_default();
-            let position = Position { segment: found.number, offset: payload.start as u64 };
-            match decode_all(octets, position) {
-                Some(records) => records.into_iter().for_each(|record| self.index.apply(record)),
-                None => self.damaged(found, *payload, "a whole frame holds what is no record"),
+    fn apply(&mut self, label: &Label, record: Option<&[u8]>, written: &Written) {
+        let place = Place { slot: label.slot, offset: written.offset as u32 };
+        match record.and_then(decode) {
+            Some(meaning) => {
+                let octets = (written.octets + written.body) as u32;
+                self.index.apply(&meaning, place, octets);
+            }
+            None => {
+                let start = written.offset as usize;
+                let stretch = Stretch { start, end: start + written.octets };
+                self.damaged(label.slot, stretch, "a whole record is none that is known");
             }
         }
-        for gap in &walk.gaps {
-            self.damaged(found, *gap, "no valid frame; the frames after it were read");
-        }
-        if let Some(tail) = walk.tail {
-            let what = "no valid frame, nor any after it; perhaps a torn write that was never \
-                        acknowledged";
-            self.damaged(found, tail, what);
-        }
-        self.index.add_used(found.number, (walk.end as u64).saturating_sub(LABEL_SPACE));
     }
 
-    fn damaged(&mut self, found: &Found, stretch: Stretch, what: &str) {
-        self.index.segment(found.number).damaged = true;
-        self.report.damage.push(Damage {
-            file: found.name.clone(),
-            offset: stretch.start as u64,
-            octets: stretch.end.saturating_sub(stretch.start) as u64,
-            what: what.into(),
-        });
-    }
-}
-
-/// Writes each run of valid frames again, and nothing else: what could not be read stays as it is.
-fn renew(file: &dyn DiskFile, octets: &[u8], walk: &Walk) -> io::Result<()> {
-    let mut start = LABEL_SPACE as usize;
-    let ends = walk.gaps.iter().map(|gap| (gap.start, gap.end)).chain([(walk.end, walk.end)]);
-    for (end, next) in ends {
-        if let Some(run) = octets.get(start..end).filter(|run| !run.is_empty()) {
-            file.write_at(start as u64, run)?;
+    fn doubts(&mut self, slot: u32, walk: &Walk) {
+        for (stretch, what) in &walk.damage {
+            self.damaged(slot, *stretch, what);
         }
-        start = next;
+        if let Some(torn) = walk.torn {
+            self.report.damage.push(damage(slot, torn, TORN));
+        }
     }
-    Ok(())
-}
 
-/// Gives the room back that a segment never used, so that a start costs what was written and not
-/// what was laid out. Only zeros go, and only where nothing was lost: an old segment is never
-/// written to again.
-fn trim(file: &dyn DiskFile, size: usize, walk: &Walk) -> io::Result<()> {
-    let used = walk.end.next_multiple_of(LABEL_SPACE as usize);
-    if used < size && walk.tail.is_none() && walk.gaps.is_empty() {
-        file.shrink(used as u64)?;
+    fn damaged(&mut self, slot: u32, stretch: Stretch, what: &str) {
+        self.doubtful = true;
+        self.index.segments.mark_damaged(slot);
+        self.report.damage.push(damage(slot, stretch, what));
     }
-    Ok(())
 }
 
 const READ_OCTETS: usize = 1 << 20;
-const RETRY_OCTETS: usize = 4096;
 
 /// Reads a whole file. What the disk cannot read comes back as zeros, and is listed.
-fn read_all(file: &dyn DiskFile) -> io::Result<(Vec<u8>, Vec<Stretch>)> {
+pub(crate) fn read_all(file: &dyn DiskFile) -> io::Result<(Vec<u8>, Vec<Stretch>)> {
     let mut octets = vec![0; usize::try_from(file.size()?).map_err(io::Error::other)?];
     let mut unread = Vec::new();
     let mut at = 0;
     for part in octets.chunks_mut(READ_OCTETS) {
         if file.read_at(at as u64, part).is_err() {
             let mut start = at;
-            for small in part.chunks_mut(RETRY_OCTETS) {
+            for small in part.chunks_mut(BLOCK as usize) {
                 if file.read_at(start as u64, small).is_err() {
                     small.fill(0);
                     unread.push(Stretch { start, end: start + small.len() });
@@ -247,33 +273,31 @@ fn read_all(file: &dyn DiskFile) -> io::Result<(Vec<u8>, Vec<Stretch>)> {
     Ok((octets, unread))
 }
 
-/// Checks that each staged body is there, and sweeps those that belong to no message.
-fn check_content(disk: &dyn Disk, names: &[String], replay: &mut Replay) -> Result<(), OpenError> {
-    let there: BTreeSet<_> = names.iter().filter_map(|name| content_id(name)).collect();
-    for stored in replay.index.scan() {
-        if !replay.index.get(stored.id).is_some_and(|entry| entry.place.staged) {
-            continue;
+/// Where the records of messages stand in a segment of the log, the last first.
+pub(crate) fn messages_in(shared: &Shared, slot: u32, void: u64) -> io::Result<Vec<u32>> {
+    let segment = lock(&shared.index).segments.get(slot).cloned();
+    let Some(segment) = segment else { return Ok(Vec::new()) };
+    let file = shared.pool.file(slot)?;
+    let is_message =
+        |record: &[u8]| matches!(decode(record), Some(Meaning::Append(_) | Meaning::Moved(_)));
+    let mut offsets = Vec::new();
+    if let Some(footer) = footer::read(&*file, &segment.label, &segment.seal)? {
+        for (at, written) in &footer.records {
+            if footer.octets.get(*at..*at + written.octets).is_some_and(is_message) {
+                offsets.push(written.offset as u32);
+            }
         }
-        let file = content_name(stored.id);
-        let size = if there.contains(&stored.id) { disk.open(&file)?.size()? } else { 0 };
-        if size != stored.size {
-            let what = format!("the body should have {} octets", stored.size);
-            replay.report.damage.push(Damage { file, offset: 0, octets: size, what });
-        }
-    }
-    for id in there {
-        if replay.index.get(id).is_some_and(|entry| entry.place.staged) {
-            continue;
-        }
-        let name = content_name(id);
-        if replay.report.damage.is_empty() {
-            disk.remove(&name)?;
-        } else {
-            // The record that names it may be among what could not be read.
-            replay.report.set_aside.push(set_aside(disk, &name)?);
+    } else {
+        let (octets, _) = read_all(&*file)?;
+        for written in walk(&segment.label, &segment.seal, &octets, void).records {
+            let at = written.offset as usize;
+            if octets.get(at..at + written.octets).is_some_and(is_message) {
+                offsets.push(written.offset as u32);
+            }
         }
     }
-    Ok(())
+    offsets.reverse();
+    Ok(offsets)
 }
 
 /// Renames a file out of the spool's sight, and answers its new name.

@@ -1,55 +1,39 @@
 //! The spool: the one face of the store. Open it, commit batches, read messages back.
 //!
-//! Promises: see the invariants in the crate's documentation. A commit is answered on the writer
-//! thread, after the sync. [`Spool::open`], [`Spool::stage`] and what it returns,
-//! [`Spool::load`], [`Spool::envelope`] and [`Spool::shutdown`] may block on the disk; nothing else
-//! does. Handles are cheap to clone; dropping the last one shuts the spool down.
+//! Promises: see the invariants in the crate's documentation. Two engines keep them: a log on a disk,
+//! and one in memory, which keeps all of them but the one that needs a disk. A commit is answered
+//! after the sync, on the writer's thread. Handles are cheap to clone; dropping the last one shuts
+//! the spool down. May block on the disk: opening, staging, and all that reads a message back.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use crate::census::{Count, Standing};
-pub use crate::content::{Staged, Staging};
-use crate::disk::{Disk, is_full};
+use crate::disk::Disk;
+use crate::engine::{Engine, LogEngine};
+pub use crate::engine::{Recovering, Room};
 use crate::entry::Stored;
-use crate::housekeeping::Housekeeping;
 use crate::id::MessageId;
-use crate::log::Log;
+pub use crate::memory::Memory;
 pub use crate::op::{CommitError, NewBody, NewMessage, Op};
 pub use crate::open::{Damage, Observer, OpenError, Options, Recovery, Synced};
-use crate::read;
 pub use crate::read::{Body, Loaded, ReadError};
-use crate::recovery::recover;
-use crate::shared::{Batch, Queue, Shared, lock};
-use crate::writer::{OnFailure, Writer};
+pub use crate::staging::{Staged, Staging};
 
-/// Whether there is room for more messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Enough.
-    Free,
-    /// Refuse new mail; what is in the spool goes on.
-    Low,
-}
+/// Messages that are read at once when all are.
+const PAGE: usize = 256;
 
 /// A handle on an open spool.
 #[derive(Clone)]
 pub struct Spool {
-    owner: Arc<Owner>,
-}
-
-struct Owner {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    engine: Arc<dyn Engine>,
 }
 
 impl fmt::Debug for Spool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spool").field("claim", &self.owner.shared.claim.epoch).finish()
+        f.debug_struct("Spool").field("epoch", &self.engine.epoch()).finish()
     }
 }
 
@@ -66,40 +50,29 @@ impl Spool {
         options: Options,
         on_failure: Box<dyn Fn(&str) + Send + Sync>,
     ) -> Result<(Self, Recovery), OpenError> {
-        options.check()?;
-        let recovered = recover(&*disk, &options)?;
-        let mut report = recovered.report;
-        let mut log = Log::new(disk.clone(), recovered.claim, &options, recovered.next_segment);
-        let shared = Arc::new(Shared {
-            disk,
-            options,
-            claim: recovered.claim,
-            queue: Mutex::new(Queue::default()),
-            wake: Condvar::new(),
-            index: Mutex::new(recovered.index),
-            counter: AtomicU64::new(0),
-            low: AtomicBool::new(false),
-            full: AtomicBool::new(false),
-        });
-        // Freeing comes first: a full disk may then have room for the new segment.
-        let mut housekeeping = Housekeeping::default();
-        housekeeping.after_group(&shared, None);
-        report.set_aside.append(&mut housekeeping.set_aside);
-        match log.roll(true, 0) {
-            Err(error) if !is_full(&error) => return Err(error.into()),
-            _ => {}
-        }
-        log.lay_spare_by();
-        if let Some(number) = log.active() {
-            lock(&shared.index).segment(number);
-        }
-        let thread = start(shared.clone(), log, housekeeping, on_failure)?;
-        let owner = Owner { shared, thread: Mutex::new(Some(thread)) };
-        Ok((Self { owner: Arc::new(owner) }, report))
+        let (spool, recovering) = Self::start(disk, options, on_failure)?;
+        let report = recovering.finish()?;
+        Ok((spool, report))
     }
 
-    fn shared(&self) -> &Shared {
-        &self.owner.shared
+    /// Like [`open`](Self::open), but new messages may be committed at once, before those of
+    /// earlier starts are known. The rest is read by [`Recovering::finish`]; until that is done,
+    /// batches that name earlier messages wait, and no space is freed.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn start(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        on_failure: Box<dyn Fn(&str) + Send + Sync>,
+    ) -> Result<(Self, Recovering), OpenError> {
+        let (engine, recovering) = LogEngine::start(disk, options, on_failure)?;
+        Ok((Self { engine: Arc::new(engine) }, recovering))
+    }
+
+    /// Claims messages that are kept in memory alone; whoever owned them before is fenced off.
+    pub fn in_memory(memory: &Memory, options: Options) -> Self {
+        Self { engine: Arc::new(memory.claim(options)) }
     }
 
     /// A new identifier.
@@ -107,18 +80,15 @@ impl Spool {
     /// # Errors
     /// `Unavailable` when this start has given out all it has (2^36).
     pub fn next_id(&self) -> Result<MessageId, CommitError> {
-        let claim = self.shared().claim;
-        let counter = self.shared().counter.fetch_add(1, Ordering::Relaxed);
-        MessageId::new(claim.shard, claim.epoch, counter)
-            .ok_or_else(|| CommitError::Unavailable("no identifier is left".into()))
+        self.engine.next_id()
     }
 
-    /// Begins a body that is to lie in a file of its own. Blocks on the disk.
+    /// Begins a body that is to lie apart from its message. What is written to it blocks on the disk.
     ///
     /// # Errors
-    /// `Full` without room; `Unavailable` when the disk fails or the id has a body already.
+    /// `Unavailable` after a failure or a shutdown.
     pub fn stage(&self, id: MessageId) -> Result<Staging, CommitError> {
-        Staging::create(self.shared().disk.clone(), id)
+        self.engine.stage(id)
     }
 
     /// Makes a batch durable, all of it or nothing, and then calls `done` on the writer thread.
@@ -127,7 +97,7 @@ impl Spool {
     /// that came before is durable. After a failure or a shutdown, `done` is called at once, on the
     /// calling thread.
     pub fn commit(&self, batch: Vec<Op>, done: Box<dyn FnOnce(Result<(), CommitError>) + Send>) {
-        self.enqueue(Batch { ops: batch, done: Some(done) });
+        self.engine.commit(batch, Some(done));
     }
 
     /// Like [`commit`](Self::commit), for what nobody waits for: completions of deliveries.
@@ -135,24 +105,7 @@ impl Spool {
     /// They may wait a little for company. When there is no room for them, they wait for room.
     pub fn record(&self, batch: Vec<Op>) {
         if !batch.is_empty() {
-            self.enqueue(Batch { ops: batch, done: None });
-        }
-    }
-
-    fn enqueue(&self, batch: Batch) {
-        let mut queue = lock(&self.shared().queue);
-        if let Some(why) = queue.refusal() {
-            drop(queue);
-            return batch.answer(Err(CommitError::Unavailable(why)));
-        }
-        queue.awaited += usize::from(batch.done.is_some());
-        queue.batches.push_back(batch);
-        let company = self.shared().options.completion_batch;
-        // The first one starts the wait, an awaited one or enough company ends it.
-        let (awaited, waiting) = (queue.awaited, queue.batches.len());
-        drop(queue);
-        if awaited == 1 || waiting == 1 || waiting == company {
-            self.shared().wake.notify_one();
+            self.engine.commit(batch, None);
         }
     }
 
@@ -161,7 +114,7 @@ impl Spool {
     /// # Errors
     /// See [`ReadError`]; `Damaged` when the envelope or the inline body is.
     pub fn load(&self, id: MessageId) -> Result<Loaded, ReadError> {
-        read::load(self.shared(), id)
+        self.engine.load(id)
     }
 
     /// Reads a message's envelope back. Blocks on the disk.
@@ -169,33 +122,75 @@ impl Spool {
     /// # Errors
     /// See [`ReadError`].
     pub fn envelope(&self, id: MessageId) -> Result<Bytes, ReadError> {
-        read::envelope(self.shared(), id)
+        self.engine.envelope(id)
     }
 
-    /// What is known of a live message.
+    /// What is known of a live message. Reads its record back.
     pub fn get(&self, id: MessageId) -> Option<Stored> {
-        lock(&self.shared().index).get(id).map(|entry| entry.stored.clone())
+        self.engine.get(id)
     }
 
-    /// Every live message, in the order of the identifiers.
+    /// What a live message waits for. Does not touch the disk.
+    pub fn standing(&self, id: MessageId) -> Option<Standing> {
+        self.engine.standing(id)
+    }
+
+    /// The number of this start; identifiers of earlier ones have lower epochs.
+    pub fn epoch(&self) -> u32 {
+        self.engine.epoch()
+    }
+
+    /// The live messages behind an identifier, in order, `most` at most; each with its envelope.
+    /// Reads their records back.
+    pub fn page(
+        &self,
+        after: Option<MessageId>,
+        most: usize,
+    ) -> Vec<(Stored, Result<Bytes, ReadError>)> {
+        self.engine.page(after, most)
+    }
+
+    /// The identifiers of live messages behind this one, in order, `most` at most. Reads nothing.
+    pub fn ids(&self, after: Option<MessageId>, most: usize) -> Vec<MessageId> {
+        self.engine.ids(after, most)
+    }
+
+    /// The shard it was opened as.
+    pub fn shard(&self) -> u8 {
+        self.engine.shard()
+    }
+
+    /// Octets of the largest body that is appended from memory; larger ones are staged.
+    pub fn inline_max(&self) -> usize {
+        self.engine.inline_max()
+    }
+
+    /// Every live message, in the order of the identifiers. Reads their records back.
     pub fn scan(&self) -> Vec<Stored> {
-        lock(&self.shared().index).scan()
+        let mut all: Vec<Stored> = Vec::new();
+        loop {
+            let page = self.page(all.last().map(|stored| stored.id), PAGE);
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page.into_iter().map(|(stored, _)| stored));
+        }
     }
 
     /// How many live messages there are of each standing, and since when. Costs the same for few
     /// and for many.
     pub fn census(&self) -> [(Standing, Count); Standing::ALL.len()] {
-        lock(&self.shared().index).census().counts()
+        self.engine.census()
     }
 
     /// Why nothing can be accepted or recorded any more, if that is so.
     pub fn failure(&self) -> Option<String> {
-        lock(&self.shared().queue).refusal()
+        self.engine.failure()
     }
 
     /// Live messages.
     pub fn len(&self) -> usize {
-        lock(&self.shared().index).len()
+        self.engine.len()
     }
 
     /// No message is in the spool.
@@ -205,52 +200,18 @@ impl Spool {
 
     /// Whether there is room for more. The answer may be a second old.
     pub fn room(&self) -> Room {
-        let shared = self.shared();
-        let mut queue = lock(&shared.queue);
-        if !queue.room_asked {
-            queue.room_asked = true;
-            shared.wake.notify_one();
-        }
-        drop(queue);
-        if shared.low.load(Ordering::Relaxed) || shared.full.load(Ordering::Relaxed) {
-            Room::Low
-        } else {
-            Room::Free
-        }
+        self.engine.room(0)
+    }
+
+    /// Whether there is room for a message of so many octets. The answer may be a second old.
+    pub fn room_for(&self, octets: u64) -> Room {
+        self.engine.room(octets)
     }
 
     /// Waits until everything committed and recorded so far is durable, and ends the writer.
     ///
     /// Later commits are refused. Reading goes on.
     pub fn shutdown(&self) {
-        self.owner.close();
+        self.engine.shutdown();
     }
-}
-
-impl Owner {
-    fn close(&self) {
-        lock(&self.shared.queue).closing = true;
-        self.shared.wake.notify_one();
-        let thread = lock(&self.thread).take();
-        // The last handle may be dropped by a `done` on the writer thread itself.
-        if let Some(thread) = thread.filter(|t| t.thread().id() != thread::current().id()) {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-fn start(
-    shared: Arc<Shared>,
-    log: Log,
-    housekeeping: Housekeeping,
-    on_failure: OnFailure,
-) -> Result<JoinHandle<()>, OpenError> {
-    let writer = Writer::new(shared, log, housekeeping, on_failure);
-    Ok(thread::Builder::new().name("spool-writer".into()).spawn(move || writer.run())?)
 }

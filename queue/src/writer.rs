@@ -7,21 +7,30 @@
 //! everything later is refused as unavailable, and the owner is told once.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::Duration;
 
+use crate::appended::Appended;
+use crate::chores::Chores;
 use crate::disk::is_full;
-use crate::frame::LABEL_SPACE;
-use crate::group::{Added, Appended, Group};
-use crate::housekeeping::Housekeeping;
+use crate::group::{Added, Group};
+use crate::label::BLOCK;
 use crate::log::Log;
+use crate::mark::Place;
 use crate::op::{CommitError, NewBody, Op};
-use crate::open::Synced;
+use crate::open::{Options, Synced};
+use crate::pool;
+use crate::record::{Meaning, Moving, decode};
 use crate::shared::{Batch, Queue, Shared, lock};
 
 /// How long between two looks at a full disk, or at the room that somebody asked about.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the writer looks for more work before it sleeps; each takes about half a microsecond.
+const LINGER: u32 = 100;
 
 /// How many groups go by between two looks at the room that is left, when there is no idle time.
 const GROUPS_PER_LOOK: u64 = 16;
@@ -32,8 +41,13 @@ pub(crate) type OnFailure = Box<dyn Fn(&str) + Send + Sync>;
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     log: Log,
-    housekeeping: Housekeeping,
+    /// Housekeeping, where it has no thread of its own.
+    chores: Option<Chores>,
     appended: Appended,
+    /// What the last group was written from.
+    buffer: Vec<u8>,
+    /// The last group is known to be durable by what stands after it, or there is none.
+    closed: bool,
     /// Control batches that nobody waits for and for which there was no room: they go first.
     parked: VecDeque<Batch>,
     /// Groups so far.
@@ -44,22 +58,46 @@ pub(crate) struct Writer {
 /// Why the writer ends before it was told to.
 struct Fatal(String);
 
+/// What the writer is woken for.
+enum Woken {
+    Work(VecDeque<Batch>),
+    /// Nothing has come for a while.
+    Idle,
+    /// Nothing will come any more.
+    End,
+}
+
 impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         log: Log,
-        housekeeping: Housekeeping,
+        chores: Option<Chores>,
         on_failure: OnFailure,
     ) -> Self {
         let appended = Appended::new(shared.claim);
-        Self { shared, log, housekeeping, appended, parked: VecDeque::new(), groups: 0, on_failure }
+        Self {
+            shared,
+            log,
+            chores,
+            appended,
+            buffer: Vec::new(),
+            closed: true,
+            parked: VecDeque::new(),
+            groups: 0,
+            on_failure,
+        }
     }
 
     /// The thread's whole life.
     pub(crate) fn run(mut self) {
         self.refresh_room();
-        while let Some(batches) = self.gather() {
-            if let Err(Fatal(why)) = self.process(batches) {
+        loop {
+            let done = match self.gather() {
+                Woken::Work(batches) => self.process(batches),
+                Woken::Idle => self.close_last_group(),
+                Woken::End => break,
+            };
+            if let Err(Fatal(why)) = done {
                 return self.fail(why);
             }
         }
@@ -72,17 +110,22 @@ impl Writer {
         for batch in std::mem::take(&mut self.parked) {
             batch.answer(Err(CommitError::Full));
         }
+        self.log.retire();
+        self.nudge(true);
     }
 
-    /// Waits for work; `None` when there is none and none will come.
-    fn gather(&self) -> Option<VecDeque<Batch>> {
+    /// Waits for work.
+    fn gather(&self) -> Woken {
+        self.linger();
         let options = &self.shared.options;
         let company = options.completion_batch;
         let delay = Duration::from_millis(options.completion_delay_ms);
         let wake = &self.shared.wake;
+        let moves = |q: &Queue| options.background && !q.moves.is_empty();
         let mut queue = lock(&self.shared.queue);
         loop {
-            if queue.awaited > 0 || queue.closing || queue.batches.len() >= company {
+            let enough = queue.batches.len() >= company;
+            if queue.awaited > 0 || queue.closing || enough || moves(&queue) {
                 break;
             }
             if !queue.batches.is_empty() {
@@ -92,11 +135,15 @@ impl Writer {
                 queue = waited.unwrap_or_else(PoisonError::into_inner).0;
                 break;
             }
-            if queue.room_asked || !self.parked.is_empty() {
-                let idle = |q: &mut Queue| q.batches.is_empty() && !q.closing;
+            let room = queue.room_asked || !self.parked.is_empty();
+            if room || (options.background && !self.closed) {
+                let idle = |q: &mut Queue| q.batches.is_empty() && !q.closing && !moves(q);
                 let waited = wake.wait_timeout_while(queue, PATIENCE, idle);
                 let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 queue = woken;
+                if timeout.timed_out() && !room {
+                    return Woken::Idle;
+                }
                 if timeout.timed_out() {
                     queue.room_asked = false;
                     break;
@@ -107,9 +154,21 @@ impl Writer {
             }
         }
         if queue.closing && queue.batches.is_empty() {
-            return None;
+            return Woken::End;
         }
-        Some(queue.take_all())
+        self.shared.arrived.store(false, Ordering::Release);
+        Woken::Work(queue.take_all())
+    }
+
+    /// Stays awake for a moment after a group: who was just answered often has more, and waking a
+    /// thread that sleeps takes a good part of the time of a sync.
+    fn linger(&self) {
+        for _ in 0..LINGER {
+            if !self.shared.options.background || self.shared.arrived.load(Ordering::Acquire) {
+                return;
+            }
+            thread::yield_now();
+        }
     }
 
     /// Makes the batches durable, group by group.
@@ -119,30 +178,41 @@ impl Writer {
         }
         let mut waiting = std::mem::take(&mut self.parked);
         waiting.extend(batches);
-        while !waiting.is_empty() {
+        loop {
             let outcome = self.fill(&mut waiting).and_then(|group| self.commit(group));
             if let Err(fatal) = outcome {
                 refuse(waiting, &fatal.0);
                 return Err(fatal);
             }
-            let freed = self.housekeeping.after_group(&self.shared, self.log.active());
-            if freed {
-                self.log.lay_spare_by();
-            }
             self.groups = self.groups.wrapping_add(1);
-            if freed || self.groups.is_multiple_of(GROUPS_PER_LOOK) {
+            if self.groups.is_multiple_of(GROUPS_PER_LOOK) {
                 self.refresh_room();
             }
+            if waiting.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A group without a record says that the one before it is durable.
+    fn close_last_group(&mut self) -> Result<(), Fatal> {
+        self.closed = true;
+        if !self.log.fits_empty() {
+            return Ok(());
+        }
+        let mut group = Group::new(self.log.space(), std::mem::take(&mut self.buffer));
+        group.finish();
+        if let Err(error) = self.write(&group) {
+            // Nobody waits for it; what comes next goes to another segment.
+            let _ = error;
         }
         Ok(())
     }
 
     /// Takes as many batches as fit into the segment, opening a new one where the first does not.
     fn fill(&mut self, waiting: &mut VecDeque<Batch>) -> Result<Group, Fatal> {
-        let mut group = Group::new(self.log.frames());
-        if waiting.iter().any(|batch| !batch.ops.is_empty()) {
-            self.add_moves(&mut group)?;
-        }
+        let mut group = Group::new(self.log.space(), std::mem::take(&mut self.buffer));
+        self.add_moves(&mut group)?;
         while let Some(batch) = waiting.pop_front() {
             if !self.parked.is_empty() && batch.is_control() && !batch.ops.is_empty() {
                 self.no_room(batch);
@@ -151,14 +221,14 @@ impl Writer {
             match group.add(batch, &self.log, &self.appended, &self.shared) {
                 Added::Taken => {}
                 Added::Refused(batch, error) => batch.answer(Err(error)),
-                Added::NoRoom(batch, _) if !group.is_empty() => {
+                Added::NoRoom(batch) if !group.is_empty() => {
                     waiting.push_front(batch);
                     break;
                 }
-                Added::NoRoom(batch, need) => match self.roll(batch.is_control(), need) {
+                Added::NoRoom(batch) => match self.roll(batch.is_control()) {
                     Ok(true) => {
                         waiting.push_front(batch);
-                        group = Group::new(self.log.frames());
+                        group = Group::new(self.log.space(), group.into_buffer());
                     }
                     Ok(false) => self.no_room(batch),
                     Err(fatal) => {
@@ -167,59 +237,86 @@ impl Writer {
                     }
                 },
             }
-            if group.octets() >= self.shared.options.group_max_octets {
+            if group.octets().len() >= self.shared.options.group_max_octets {
                 break;
             }
         }
         Ok(group)
     }
 
-    /// Puts messages that keep an old segment from being freed in front of the group.
+    /// Puts messages that keep an old segment from being freed in front of the group, if they are
+    /// still as they were when they were read.
     fn add_moves(&mut self, group: &mut Group) -> Result<(), Fatal> {
-        // On a full disk they have what is left of this segment, and no more.
-        let full = self.shared.full.load(Ordering::Relaxed);
-        let octets_max = if full { self.log.append_room() } else { u64::MAX };
-        if octets_max < LABEL_SPACE {
+        let moves = std::mem::take(&mut lock(&self.shared.queue).moves);
+        if moves.is_empty() {
             return Ok(());
         }
-        let movings = self.housekeeping.plan(&self.shared, self.log.active(), octets_max);
-        for moving in movings {
-            if group.add_move(&moving, &self.log) {
+        lock(&self.shared.errands).moving = false;
+        // On a full disk they have what is left of this segment, and no more.
+        let full = self.shared.full.load(Ordering::Relaxed);
+        for moving in &moves {
+            if !self.still_is(moving) || full && self.log.append_room() < BLOCK {
                 continue;
             }
-            if full || !group.is_empty() || !self.roll(false, 0)? {
+            if group.add_move(moving, &self.log) {
+                continue;
+            }
+            if full || !group.is_empty() || !self.roll(false)? {
                 break;
             }
-            *group = Group::new(self.log.frames());
-            if !group.add_move(&moving, &self.log) {
+            *group = Group::new(self.log.space(), Vec::new());
+            if !group.add_move(moving, &self.log) {
                 break;
             }
         }
         Ok(())
     }
 
+    fn still_is(&self, moving: &Moving) -> bool {
+        lock(&self.shared.index).get(moving.id).is_some_and(|known| {
+            known.row.place == moving.from
+                && known.row.is_held() == moving.held
+                && known.extra == moving.known
+        })
+    }
+
     /// Opens a new segment; `false` when there is no room for one.
-    fn roll(&mut self, control: bool, need: u64) -> Result<bool, Fatal> {
+    fn roll(&mut self, control: bool) -> Result<bool, Fatal> {
         // Like a failed write, a failed creation is tried again once.
-        let opened = self.log.roll(control, need);
-        let opened = match opened {
-            Err(error) if !is_full(&error) => self.log.roll(control, need),
+        let opened = match self.log.roll(control) {
+            Err(error) if !is_full(&error) => self.log.roll(control),
             other => other,
         };
         self.refresh_room();
         match opened {
-            Ok(()) => {
-                if let Some(number) = self.log.active() {
-                    lock(&self.shared.index).segment(number);
-                }
+            Ok(label) => {
+                lock(&self.shared.index).segments.add(label);
+                self.nudge(true);
                 if !control {
-                    self.log.lay_spare_by();
                     self.shared.full.store(false, Ordering::Relaxed);
                 }
                 Ok(true)
             }
             Err(error) if is_full(&error) => Ok(false),
             Err(error) => Err(Fatal(format!("no segment can be opened: {error}"))),
+        }
+    }
+
+    /// Tells the housekeeper what there is to do, or does it.
+    fn nudge(&mut self, wanted: bool) {
+        let sealing = self.log.take_sealing();
+        let half_full = self.log.is_half_full();
+        let mut errands = lock(&self.shared.errands);
+        let wanted = wanted || !sealing.is_empty() || half_full && !errands.half_full;
+        errands.sealing.extend(sealing);
+        errands.active = self.log.active();
+        errands.half_full = half_full;
+        errands.wanted |= wanted;
+        drop(errands);
+        match &mut self.chores {
+            Some(chores) if wanted => chores.work(),
+            None if wanted => self.shared.errand.notify_one(),
+            _ => {}
         }
     }
 
@@ -235,23 +332,29 @@ impl Writer {
 
     /// Writes and syncs a group, twice if need be; then lets the index and the waiting know.
     fn commit(&mut self, mut group: Group) -> Result<(), Fatal> {
-        let observer = self.shared.options.observer.clone().filter(|_| group.octets() > 0);
+        if group.is_silent() {
+            self.publish(group);
+            return Ok(());
+        }
+        group.finish();
+        let observer = self.shared.options.observer.clone();
         if let Some(observer) = &observer {
             observer.writing();
         }
-        if group.octets() > 0
-            && let Err(first) = self.log.write(group.frames())
-        {
-            let control = group.is_control();
-            let need = group.octets() as u64;
-            let second = match self.roll(control, need) {
+        if let Err(first) = self.write(&group) {
+            let second = match self.roll(group.is_control()) {
                 Ok(true) => {
-                    group.encode_again(self.log.frames());
-                    self.log.write(group.frames()).map_err(|error| error.to_string())
+                    group.encode_again(self.log.space());
+                    self.write(&group)
                 }
-                Ok(false) => Err("no room for a new segment".into()),
-                Err(Fatal(why)) => Err(why),
+                // The label of the next segment will void what may have been written.
+                Ok(false) => Err(pool::full()),
+                Err(Fatal(why)) => Err(io::Error::other(why)),
             };
+            if second.as_ref().is_err_and(is_full) {
+                group.batches.into_iter().for_each(|batch| self.no_room(batch));
+                return Ok(());
+            }
             if let Err(second) = second {
                 let why = format!("a write failed ({first}), and then again ({second})");
                 keep_content(&group.batches);
@@ -259,42 +362,58 @@ impl Writer {
                 return Err(Fatal(why));
             }
         }
+        self.closed = false;
         if let Some(observer) = observer {
-            observer.synced(Synced { batches: group.batches.len(), octets: group.octets() });
+            observer.synced(Synced { batches: group.batches.len(), octets: group.octets().len() });
         }
         self.publish(group);
         Ok(())
     }
 
+    fn write(&mut self, group: &Group) -> io::Result<()> {
+        self.shared.bulk.traffic.group_begins();
+        let written = self.log.write(group.octets(), group.start(), group.records());
+        self.shared.bulk.traffic.group_ends();
+        written
+    }
+
     fn publish(&mut self, mut group: Group) {
-        let octets = group.octets() as u64;
         let mut index = lock(&self.shared.index);
-        if octets > 0 {
-            index.add_used(group.segment(), octets);
-        }
-        for record in group.take_records() {
-            self.appended.note(&record);
-            index.apply(record);
-        }
-        for op in group.batches.iter().flat_map(|batch| &batch.ops) {
-            if let Op::Append(message) = op
-                && index.get(message.id).is_some_and(|entry| entry.place.staged)
-            {
-                keep(op);
+        for written in group.records() {
+            let Some(meaning) = decode(group.record(written)) else { continue };
+            if let Meaning::Append(message) = &meaning {
+                self.appended.note(message.id);
             }
+            let place = Place { slot: group.slot(), offset: written.offset as u32 };
+            index.apply(&meaning, place, (written.octets + written.body) as u32);
         }
+        let freed = index.take_freed();
+        let oldest = index.segments.oldest();
+        let idle = oldest.is_some_and(|oldest| {
+            oldest.messages == 0 && Some(oldest.label.slot) != self.log.active()
+        });
+        let crowded = index.segments.len() > 1 && index.segments.mostly_dead();
         drop(index);
-        for batch in group.batches {
+        group.keep_content();
+        self.shared.bulk.release(&freed);
+        for batch in std::mem::take(&mut group.batches) {
             batch.answer(Ok(()));
         }
+        self.buffer = group.into_buffer();
+        self.buffer.shrink_to(2 * self.shared.options.group_max_octets);
+        self.nudge(idle || crowded || !freed.is_empty());
     }
 
     fn refresh_room(&self) {
-        let options = &self.shared.options;
-        let least = options.segment_size.saturating_mul(2).saturating_add(options.min_free);
-        let low = self.shared.disk.free_space().is_ok_and(|free| free < least);
-        self.shared.low.store(low, Ordering::Relaxed);
-        if !low {
+        let Options { segment_size, min_free, .. } = self.shared.options;
+        let Ok(free) = self.shared.disk.free_space() else { return };
+        let new = free.checked_sub(min_free).map(|free| free / segment_size.max(1));
+        let room = new.map_or(0, |new| {
+            let segments = new.saturating_add(self.shared.pool.ready());
+            segments.saturating_mul(segment_size).saturating_add(self.log.append_room())
+        });
+        self.shared.room.store(room, Ordering::Relaxed);
+        if room > self.shared.options.low_water() {
             self.shared.full.store(false, Ordering::Relaxed);
         }
     }
@@ -322,7 +441,7 @@ fn keep_content(batches: &[Batch]) {
     batches.iter().flat_map(|batch| &batch.ops).for_each(keep);
 }
 
-fn keep(op: &Op) {
+pub(crate) fn keep(op: &Op) {
     if let Op::Append(message) = op
         && let NewBody::Staged(staged) = &message.body
     {

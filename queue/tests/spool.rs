@@ -1,5 +1,7 @@
 //! The spool's promises one by one, on a disk in memory and on a real one.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
+
 mod simulated;
 
 use std::sync::Arc;
@@ -11,8 +13,11 @@ use angarium_queue::spool::{CommitError, Op, OpenError, Options, ReadError, Spoo
 use simulated::SimulatedDisk;
 use simulated::help::*;
 
-fn logs(disk: &SimulatedDisk) -> Vec<String> {
-    disk.names().into_iter().filter(|name| name.ends_with(".log")).collect()
+/// The segments of the log, by what their labels say.
+fn log_segments(disk: &SimulatedDisk) -> Vec<String> {
+    let is_log =
+        |name: &String| name.ends_with(".segment") && disk.contents(name).get(12) == Some(&1);
+    disk.names().into_iter().filter(is_log).collect()
 }
 
 #[test]
@@ -49,7 +54,6 @@ fn what_was_appended_is_read_back_from_a_real_disk() {
     commit(&spool, vec![]).unwrap();
     assert_eq!(spool.len(), 1);
     assert!(matches!(spool.load(second), Err(ReadError::Gone)));
-    assert!(!dir.path().join(format!("{second}.content")).exists());
     assert!(spool.next_id().unwrap() > third);
 }
 
@@ -140,7 +144,7 @@ fn a_batch_may_be_empty_or_too_large() {
     let large = octets(1, 5_000);
     let result = commit(&spool, vec![Op::Append(message(id, 1, &[&large]))]);
     assert!(matches!(result, Err(CommitError::Unavailable(why)) if why.contains("4096")));
-    let many = (0..4).map(|_| {
+    let many = (0..20).map(|_| {
         let id = spool.next_id().unwrap();
         Op::Append(message(id, 1, &[&large[..3_000]]))
     });
@@ -172,12 +176,13 @@ fn a_lost_superblock_is_made_anew_from_the_segments() {
     let id = append(&spool, b"x");
     spool.shutdown();
     disk.put("superblock", &octets(5, 8192));
-    let (spool, _) = open(disk.arc());
+    let (spool, recovery) = open(disk.arc());
+    assert_eq!(recovery.damage.iter().map(|d| d.file.as_str()).collect::<Vec<_>>(), ["superblock"]);
     assert_eq!(body(&spool, id).unwrap(), b"x");
     assert_eq!(spool.next_id().unwrap().epoch(), 2);
     spool.shutdown();
     disk.put("superblock", &[]);
-    for name in logs(&disk) {
+    for name in disk.names().into_iter().filter(|name| name.ends_with(".segment")) {
         let mut octets = disk.contents(&name);
         octets[0] ^= 1;
         disk.put(&name, &octets);
@@ -200,7 +205,7 @@ fn a_damaged_label_or_slot_costs_nothing() {
     let mut superblock = disk.contents("superblock");
     superblock[4096..5000].fill(7);
     disk.put("superblock", &superblock);
-    for name in &logs(&disk)[..2] {
+    for name in &log_segments(&disk)[..2] {
         let mut octets = disk.contents(name);
         octets[..600].fill(0);
         disk.put(name, &octets);
@@ -221,9 +226,35 @@ fn the_superblock_is_written_in_turn() {
         spool.shutdown();
         let octets = disk.contents("superblock");
         let of =
-            |slot: usize| u32::from_le_bytes(octets[slot * 4096 + 16..][..4].try_into().unwrap());
+            |slot: usize| u32::from_le_bytes(octets[slot * 4096 + 20..][..4].try_into().unwrap());
         let mut epochs = [of(0), of(1)];
         epochs.sort_unstable();
         assert_eq!(epochs, [epoch - 1, epoch]);
     }
+}
+
+#[test]
+fn a_segment_with_a_second_name_is_replaced_not_overwritten() {
+    let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let disk = Arc::new(RealDisk::open(dir.path()).unwrap());
+    let (spool, _) = Spool::open(disk, options(), Box::new(|_| {})).unwrap();
+    let old: Vec<_> = (0..30).map(|n| append(&spool, &octets(n, 4_000))).collect();
+    let mut linked = Vec::new();
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        let copy = copies.path().join(file.file_name());
+        std::fs::hard_link(file.path(), &copy).unwrap();
+        if copy.extension().is_some_and(|extension| extension == "segment") {
+            linked.push((std::fs::read(&copy).unwrap(), copy));
+        }
+    }
+    old.iter().for_each(|id| commit(&spool, vec![delivered(*id, 0)]).unwrap());
+    for n in 0..60 {
+        let id = append(&spool, &octets(n, 4_000));
+        commit(&spool, vec![delivered(id, 0)]).unwrap();
+    }
+    commit(&spool, vec![]).unwrap();
+    let changed = |(before, copy): &&(Vec<u8>, _)| *before != std::fs::read(copy).unwrap();
+    // The one that was being written to goes on, up to its end.
+    assert!(linked.len() > 3 && linked.iter().filter(changed).count() <= 1);
 }

@@ -27,9 +27,25 @@ pub fn prepare(config: &Config) -> Result<Sockets, String> {
     Ok(sockets)
 }
 
-fn become_user(name: &str, spool: &Path) -> Result<(), String> {
+/// Makes the folder of the spool, where it is missing, for the user that the daemon will be. The
+/// error is a sentence for the operator.
+pub fn make_spool(config: &Config) -> Result<(), String> {
+    match &config.user {
+        Some(name) if geteuid().is_root() => {
+            let given = give_away(&config.spool, &find(name)?);
+            given.map_err(|error| format!("spool {}: {error}", config.spool.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn find(name: &str) -> Result<User, String> {
     let known = User::from_name(name).map_err(|error| format!("user {name}: {error}"))?;
-    let user = known.ok_or_else(|| format!("user {name}: there is none of that name"))?;
+    known.ok_or_else(|| format!("user {name}: there is none of that name"))
+}
+
+fn become_user(name: &str, spool: &Path) -> Result<(), String> {
+    let user = find(name)?;
     if geteuid() == user.uid {
         return Ok(());
     }

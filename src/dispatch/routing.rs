@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use angarium_queue::entry::{RecipientState, Stored};
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{Job, JobKey, Pace, RouteId};
+use angarium_queue::spool::Standing;
+use bytes::Bytes;
 
-use super::{Dispatcher, Recorded, Settings};
+use super::{Dispatcher, Kept, Recorded, Settings};
 use crate::envelope::{Envelope, Origin};
 use crate::event;
 use crate::intake::Accepted;
@@ -20,15 +22,22 @@ impl Dispatcher {
     /// Takes up a message that was just accepted.
     pub(super) fn enqueue_accepted(&mut self, message: &Accepted) {
         // The operator may have been faster than the news.
-        let Some(stored) = self.spool.get(message.id) else { return };
-        self.enqueue_pending(&stored, Some(&message.envelope));
+        let Some(standing) = self.spool.standing(message.id) else { return };
+        let count = u32::try_from(message.envelope.recipients.len()).unwrap_or(u32::MAX);
+        let pending: Vec<Pending> = (0..count).map(Pending::new).collect();
+        let (id, arrived_ms) = (message.id, message.arrived_ms);
+        let arrival = Arrival { id, arrived_ms, held: standing == Standing::Held };
+        self.enqueue(arrival, Some(&message.envelope), &pending, clock::now_ms());
     }
 
-    /// Takes up a message that the spool held at the start.
-    pub(super) fn enqueue_stored(&mut self, stored: &Stored) {
-        self.set_via(stored.id, &stored.via);
-        let envelope = self.envelope(stored.id);
-        self.enqueue_pending(stored, envelope.as_ref());
+    /// Takes up messages that the spool held at the start.
+    pub(super) fn take_up(&mut self, kept: Vec<Kept>) {
+        for Kept { stored, envelope } in kept {
+            self.set_via(stored.id, &stored.via);
+            let envelope = decoded(stored.id, envelope.map_err(|error| error.to_string()));
+            self.enqueue_pending(&stored, envelope.as_ref());
+            self.note_owed(&stored);
+        }
     }
 
     fn enqueue_pending(&mut self, stored: &Stored, envelope: Option<&Envelope>) {
@@ -166,13 +175,16 @@ impl Dispatcher {
     }
 
     pub(super) fn envelope(&self, id: MessageId) -> Option<Envelope> {
-        let stored = self.spool.envelope(id).map_err(|error| error.to_string());
-        match stored.and_then(|stored| Envelope::decode(&stored)) {
-            Ok(envelope) => Some(envelope),
-            Err(why) => {
-                event::unreadable(id, why);
-                None
-            }
+        decoded(id, self.spool.envelope(id).map_err(|error| error.to_string()))
+    }
+}
+
+fn decoded(id: MessageId, octets: Result<Bytes, String>) -> Option<Envelope> {
+    match octets.and_then(|octets| Envelope::decode(&octets)) {
+        Ok(envelope) => Some(envelope),
+        Err(why) => {
+            event::unreadable(id, why);
+            None
         }
     }
 }

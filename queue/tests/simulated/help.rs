@@ -14,21 +14,75 @@ use angarium_queue::spool::{
 };
 use bytes::Bytes;
 
-/// Segments of 16 KiB; batches nobody waits for wait until somebody does.
+use super::SimulatedDisk;
+
+/// What segments are used for, as their labels have it.
+pub const FREE: u8 = 0;
+pub const LOG: u8 = 1;
+pub const BULK: u8 = 2;
+pub const KEPT: u8 = 3;
+
+/// Octets of a block, and of what a group begins with.
+pub const BLOCK: usize = 4096;
+pub const GROUP_HEAD: usize = 32;
+
+/// Segments of 64 KiB, no thread but the writer's; batches nobody waits for wait until somebody does.
 pub fn options() -> Options {
     Options {
-        segment_size: 16 << 10,
-        reserve: 2 << 10,
+        segment_size: 64 << 10,
+        reserve: 8 << 10,
         inline_max: 4 << 10,
         completion_delay_ms: 60_000,
         completion_batch: 1_000_000,
         min_free: 0,
+        background: false,
         ..Options::default()
     }
 }
 
 pub fn open(disk: Arc<dyn Disk>) -> (Spool, Recovery) {
     Spool::open(disk, options(), Box::new(|_| {})).unwrap()
+}
+
+/// The segments with this use, in the order in which they were taken for it.
+pub fn segments(disk: &SimulatedDisk, usage: u8) -> Vec<String> {
+    let is_used =
+        |name: &String| name.ends_with(".segment") && disk.contents(name).get(12) == Some(&usage);
+    let mut names: Vec<_> = disk.names().into_iter().filter(is_used).collect();
+    names.sort_by_key(|name| serial(disk, name));
+    names
+}
+
+/// The number that orders the uses of segments.
+pub fn serial(disk: &SimulatedDisk, name: &str) -> u64 {
+    u64_at(&disk.contents(name), 32)
+}
+
+pub fn u64_at(octets: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(octets[at..at + 8].try_into().unwrap())
+}
+
+/// Changes a file, durably.
+pub fn change(disk: &SimulatedDisk, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut octets = disk.contents(name);
+    change(&mut octets);
+    disk.put(name, &octets);
+}
+
+/// Where each group of a segment of the log begins and ends, whether it is whole or not.
+pub fn groups(segment: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut at = BLOCK;
+    let mut all = Vec::new();
+    let (serial, mut number) = (u64_at(segment, 32), u64_at(segment, 40));
+    while at + GROUP_HEAD <= segment.len()
+        && (u64_at(segment, at + 8), u64_at(segment, at + 16)) == (number, serial)
+    {
+        let octets = u32::from_le_bytes(segment[at + 28..at + 32].try_into().unwrap());
+        all.push(at..at + octets as usize);
+        at = (at + octets as usize).next_multiple_of(BLOCK);
+        number += 1;
+    }
+    all
 }
 
 /// Commits and waits.

@@ -3,30 +3,29 @@
 //! What was written and not synced is kept per sector of 512 octets, what was done to the directory
 //! per operation. A crash keeps, loses or half keeps each of them by the seed. A sync that fails
 //! drops its pages as Linux does: they read well until the crash, and a later sync saves none.
+//! It can also lie, write to a wrong place, stop in the middle of a write, run full at a creation,
+//! let bits rot, and hand out space with old octets in it. A copy shares what has not changed.
 
 // Each test takes what it needs; and a test may fail where it stands.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test target uses its share")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
+mod faults;
+mod file;
+mod harm;
 pub mod help;
+mod inode;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
 
 use angarium_queue::disk::{Disk, DiskFile};
-
-const SECTOR: usize = 512;
-
-/// Contents of one file.
-#[derive(Default, Clone)]
-struct Inode {
-    /// As the machine sees it.
-    cache: Vec<u8>,
-    /// As the medium has it.
-    medium: Vec<u8>,
-    dirty: BTreeSet<usize>,
-}
+use faults::Faults;
+use file::SimulatedFile;
+pub use harm::Hit;
+pub use inode::Fate;
+use inode::Inode;
 
 #[derive(Clone)]
 enum Change {
@@ -55,26 +54,23 @@ impl Change {
 
 struct State {
     random: fastrand::Rng,
-    inodes: Vec<Inode>,
+    inodes: Vec<Arc<Inode>>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     changes: Vec<Change>,
     capacity: u64,
     /// Steps (writes, syncs, directory operations) done so far.
     steps: u64,
-    /// The step that never comes to its end.
-    crash_at: Option<u64>,
     crashed: bool,
-    /// The steps whose sync fails.
-    failing: BTreeSet<u64>,
-    /// Every sync from now on fails.
-    broken: bool,
+    faults: Faults,
+    /// What bit rot and misdirected writes have spoilt.
+    hits: Vec<Hit>,
     log: Vec<String>,
     observer: Option<Observer>,
 }
 
 /// Called after each step with the disk as it is then.
-type Observer = Arc<dyn Fn(SimulatedDisk) + Send + Sync>;
+pub type Observer = Arc<dyn Fn(SimulatedDisk, usize) + Send + Sync>;
 
 #[derive(Clone)]
 pub struct SimulatedDisk {
@@ -93,7 +89,7 @@ impl State {
         }
         self.steps += 1;
         self.log.push(what());
-        if self.crash_at == Some(self.steps) {
+        if self.faults.crash_at == Some(self.steps) {
             self.crashed = true;
         }
         Ok(self.crashed)
@@ -103,40 +99,23 @@ impl State {
         self.names.values().map(|inode| self.inodes[*inode].cache.len() as u64).sum()
     }
 
-    fn sync_fails(&mut self) -> bool {
-        self.broken || self.failing.remove(&self.steps)
+    fn inode(&mut self, number: usize) -> &mut Inode {
+        Arc::make_mut(&mut self.inodes[number])
     }
 
     /// Keeps, loses or half keeps each thing that was not synced.
-    fn settle(&mut self) {
+    fn settle(&mut self, fate: Fate) {
         let mut names = std::mem::take(&mut self.durable_names);
         for change in std::mem::take(&mut self.changes) {
-            if self.random.bool() {
+            if fate.keeps(&mut self.random) {
                 change.apply(&mut names);
             }
         }
         self.names = names.clone();
         self.durable_names = names;
-        for inode in &mut self.inodes {
-            let longer = inode.cache.len() != inode.medium.len() && self.random.bool();
-            let size = if longer { inode.cache.len() } else { inode.medium.len() };
-            let mut settled = inode.medium.clone();
-            settled.resize(inode.cache.len().max(size), 0);
-            for sector in std::mem::take(&mut inode.dirty) {
-                let start = sector * SECTOR;
-                let end = (start + SECTOR).min(inode.cache.len());
-                let half = (start + SECTOR / 2).min(end);
-                let kept = match self.random.u8(0..4) {
-                    0 => start..start,
-                    1 => start..half,
-                    2 => half..end,
-                    _ => start..end,
-                };
-                settled[kept.clone()].copy_from_slice(&inode.cache[kept]);
-            }
-            settled.truncate(size);
-            inode.cache = settled.clone();
-            inode.medium = settled;
+        let garbage = self.faults.garbage;
+        for inode in self.inodes.iter_mut().filter(|inode| !inode.is_clean()) {
+            Arc::make_mut(inode).settle(fate, garbage, &mut self.random);
         }
     }
 }
@@ -151,10 +130,9 @@ impl SimulatedDisk {
             changes: Vec::new(),
             capacity: u64::MAX,
             steps: 0,
-            crash_at: None,
             crashed: false,
-            failing: BTreeSet::new(),
-            broken: false,
+            faults: Faults::default(),
+            hits: Vec::new(),
             log: Vec::new(),
             observer: None,
         };
@@ -169,14 +147,14 @@ impl SimulatedDisk {
         Arc::new(self.clone())
     }
 
-    /// Calls `observer` after each step with a copy of the disk.
-    pub fn observe(&self, observer: impl Fn(Self) + Send + Sync + 'static) {
+    /// Calls `observer` after each step with a copy of the disk and the number of the step.
+    pub fn observe(&self, observer: impl Fn(Self, usize) + Send + Sync + 'static) {
         self.state().observer = Some(Arc::new(observer));
     }
 
-    /// Stops observing; the copies seen are then all there are.
-    pub fn observed(&self) {
-        self.state().observer = None;
+    /// Stops observing; the copies seen are then all there are. Answers the observer.
+    pub fn observed(&self) -> Option<Observer> {
+        self.state().observer.take()
     }
 
     pub fn steps(&self) -> u64 {
@@ -184,7 +162,7 @@ impl SimulatedDisk {
     }
 
     pub fn crash_at(&self, step: u64) {
-        self.state().crash_at = Some(step);
+        self.state().faults.crash_at = Some(step);
     }
 
     pub fn has_crashed(&self) -> bool {
@@ -192,12 +170,37 @@ impl SimulatedDisk {
     }
 
     pub fn fail_sync_at(&self, step: u64) {
-        self.state().failing.insert(step);
+        self.state().faults.failing_syncs.insert(step);
     }
 
-    /// The next sync fails.
+    /// Every sync fails, as long as this is so.
     pub fn fail_next_syncs(&self, broken: bool) {
-        self.state().broken = broken;
+        self.state().faults.broken = broken;
+    }
+
+    /// The write at this step stops in its middle.
+    pub fn cut_write_at(&self, step: u64) {
+        self.state().faults.short_writes.insert(step);
+    }
+
+    /// The creation at this step finds no room.
+    pub fn fill_at(&self, step: u64) {
+        self.state().faults.full.insert(step);
+    }
+
+    /// From this step on syncs keep nothing, and say nothing of it.
+    pub fn lie_from(&self, step: u64) {
+        self.state().faults.lying_from = Some(step);
+    }
+
+    /// The first sync from this step on writes to a wrong place.
+    pub fn misdirect_from(&self, step: u64) {
+        self.state().faults.misdirected_from = Some(step);
+    }
+
+    /// Space that was never written may hold anything after a crash.
+    pub fn set_garbage(&self, garbage: bool) {
+        self.state().faults.garbage = garbage;
     }
 
     pub fn set_capacity(&self, octets: u64) {
@@ -212,10 +215,21 @@ impl SimulatedDisk {
         self.state().log.clone()
     }
 
+    /// Nothing waits for a sync: every crash leaves the same.
+    pub fn is_clean(&self) -> bool {
+        let state = self.state();
+        state.changes.is_empty() && state.inodes.iter().all(|inode| inode.is_clean())
+    }
+
     /// What the disk holds after the power came back, by this seed. The old disk is dead.
     pub fn after_power_cut(&self, seed: u64) -> Self {
+        self.after_crash(Fate::Mixed, seed)
+    }
+
+    /// What the disk holds after a crash with this fate.
+    pub fn after_crash(&self, fate: Fate, seed: u64) -> Self {
         let next = self.successor(seed);
-        next.state().settle();
+        next.state().settle(fate);
         next
     }
 
@@ -242,36 +256,16 @@ impl State {
         state.durable_names = old.durable_names.clone();
         state.changes = old.changes.clone();
         state.capacity = old.capacity;
+        state.hits = old.hits.clone();
+        state.faults.garbage = old.faults.garbage;
         drop(state);
         next
     }
 
     fn seen(&self) {
         if let Some(observer) = &self.observer {
-            observer(self.copy(0));
+            observer(self.copy(0), self.steps as usize);
         }
-    }
-}
-
-impl SimulatedDisk {
-    pub fn names(&self) -> Vec<String> {
-        self.state().names.keys().cloned().collect()
-    }
-
-    pub fn contents(&self, name: &str) -> Vec<u8> {
-        let state = self.state();
-        state.inodes[state.names[name]].cache.clone()
-    }
-
-    /// Replaces a file's contents, durably.
-    pub fn put(&self, name: &str, octets: &[u8]) {
-        let mut state = self.state();
-        let inode =
-            Inode { cache: octets.to_vec(), medium: octets.to_vec(), dirty: BTreeSet::new() };
-        state.inodes.push(inode);
-        let number = state.inodes.len() - 1;
-        state.names.insert(name.into(), number);
-        state.durable_names.insert(name.into(), number);
     }
 }
 
@@ -282,12 +276,13 @@ impl Disk for SimulatedDisk {
         if state.names.contains_key(name) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        if state.used().saturating_add(octets) > state.capacity {
+        let step = state.steps;
+        let full = state.faults.full.remove(&step);
+        if full || state.used().saturating_add(octets) > state.capacity {
             return Err(ErrorKind::StorageFull.into());
         }
         // The length is metadata like the name: it is only kept for sure once synced.
-        let cache = vec![0; octets as usize];
-        state.inodes.push(Inode { cache, ..Inode::default() });
+        state.inodes.push(Arc::new(Inode::zeros(octets as usize)));
         let inode = state.inodes.len() - 1;
         state.names.insert(name.into(), inode);
         state.changes.push(Change::Create(name.into(), inode));
@@ -339,8 +334,13 @@ impl Disk for SimulatedDisk {
         if state.step(|| "sync_dir".into())? {
             return Err(crashed());
         }
+        let step = state.steps;
+        if state.faults.lies(step) {
+            state.seen();
+            return Ok(());
+        }
         let changes = std::mem::take(&mut state.changes);
-        if state.sync_fails() {
+        if state.faults.sync_fails(step) {
             let mut names = std::mem::take(&mut state.durable_names);
             for change in changes {
                 if state.random.bool() {
@@ -355,80 +355,14 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn is_linked(&self, name: &str) -> io::Result<bool> {
+        let state = self.state();
+        let inode = *state.names.get(name).ok_or(ErrorKind::NotFound)?;
+        Ok(state.names.values().filter(|other| **other == inode).count() > 1)
+    }
+
     fn free_space(&self) -> io::Result<u64> {
         let state = self.state();
         Ok(state.capacity.saturating_sub(state.used()))
-    }
-}
-
-struct SimulatedFile {
-    state: Arc<Mutex<State>>,
-    inode: usize,
-}
-
-impl DiskFile for SimulatedFile {
-    fn write_at(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        let dead = state.step(|| format!("write {} {offset} {}", self.inode, octets.len()))?;
-        let end = offset as usize + octets.len();
-        let grown = end.saturating_sub(state.inodes[self.inode].cache.len()) as u64;
-        if grown > 0 && state.used().saturating_add(grown) > state.capacity {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        let inode = &mut state.inodes[self.inode];
-        if end > inode.cache.len() {
-            inode.cache.resize(end, 0);
-        }
-        inode.cache[offset as usize..end].copy_from_slice(octets);
-        inode.dirty.extend(offset as usize / SECTOR..end.div_ceil(SECTOR));
-        state.seen();
-        if dead { Err(crashed()) } else { Ok(()) }
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let state = self.state.lock().unwrap();
-        if state.crashed {
-            return Err(crashed());
-        }
-        let rest = state.inodes[self.inode].cache.get(offset as usize..).unwrap_or_default();
-        let octets = rest.len().min(buffer.len());
-        buffer[..octets].copy_from_slice(&rest[..octets]);
-        Ok(octets)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        if state.step(|| format!("sync {}", self.inode))? {
-            return Err(crashed());
-        }
-        let fails = state.sync_fails();
-        let mut random = state.random.clone();
-        let inode = &mut state.inodes[self.inode];
-        inode.medium.resize(inode.cache.len(), 0);
-        for sector in std::mem::take(&mut inode.dirty) {
-            if fails && random.bool() {
-                continue;
-            }
-            let start = sector * SECTOR;
-            let end = (start + SECTOR).min(inode.cache.len());
-            inode.medium[start..end].copy_from_slice(&inode.cache[start..end]);
-        }
-        state.random = random;
-        state.seen();
-        if fails { Err(io::Error::other("injected")) } else { Ok(()) }
-    }
-
-    fn shrink(&self, octets: u64) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        let dead = state.step(|| format!("shrink {} {octets}", self.inode))?;
-        let inode = &mut state.inodes[self.inode];
-        inode.cache.truncate(octets as usize);
-        inode.dirty.retain(|sector| sector * SECTOR < octets as usize);
-        state.seen();
-        if dead { Err(crashed()) } else { Ok(()) }
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.state.lock().unwrap().inodes[self.inode].cache.len() as u64)
     }
 }
