@@ -1,7 +1,7 @@
 //! Floor 6: the command line.
 //!
-//! Promises exit codes of sysexits (64 usage, 65 data, 69 unavailable, 74 I/O, 75 try again, 78
-//! configuration), output for people by default and JSON on request, and that faults of a
+//! Promises exit codes of sysexits (64 usage, 65 data, 66 no input, 69 unavailable, 73 can't create, 74
+//! I/O, 75 try again, 77 no permission, 78 configuration), output for people by default and JSON on request, and that faults of a
 //! configuration are shown before a socket opens.
 
 mod check;
@@ -41,7 +41,7 @@ enum Command {
     Serve,
     /// Validate the configuration
     Check,
-    /// See and steer the queue of the running daemon
+    /// See and steer the queue of the running daemon, and look after the spool on the disk
     #[command(subcommand)]
     Queue(queue::Command),
     /// See where mail goes

@@ -4,12 +4,13 @@
 //! and behind it what was asked for. The socket is open to its owner alone. A request that can't be
 //! read is answered with an error, and costs the daemon nothing.
 
+pub mod backup;
 pub mod client;
 mod filter;
 mod listing;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub enum Request {
     Pause(String, bool),
     /// The load of each destination, a line of JSON each.
     Routes,
+    /// A second spool in this folder; see `backup::Progress`.
+    Backup(PathBuf),
 }
 
 /// The verbs of the command line.
@@ -92,6 +95,8 @@ pub enum Answer {
 pub struct Services {
     /// The queue.
     pub spool: Spool,
+    /// The folder that it lies in.
+    pub folder: PathBuf,
     /// The dispatcher.
     pub dispatcher: mpsc::Sender<dispatch::Request>,
     /// Domains and routes, as they are now.
@@ -137,6 +142,7 @@ async fn answer(stream: UnixStream, services: &Services) -> std::io::Result<()> 
     let _ = timeout(REQUEST_TIME, input.read_line(&mut line)).await;
     match serde_json::from_str(&line) {
         Ok(Request::List(filter)) => list(&filter, services, &mut output).await?,
+        Ok(Request::Backup(to)) => backup::answer(to, services, &mut output).await?,
         Ok(request) => {
             let (answer, payload) = perform(request, services).await;
             output.write_all(&head(&answer)).await?;
@@ -202,7 +208,7 @@ async fn perform(request: Request, services: &Services) -> (Answer, Vec<u8>) {
         Request::Pause(destination, paused) => {
             (pause(destination, paused, services).await, Vec::new())
         }
-        Request::List(_) | Request::Routes => routes(services).await,
+        Request::List(_) | Request::Backup(_) | Request::Routes => routes(services).await,
     }
 }
 

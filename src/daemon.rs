@@ -93,6 +93,7 @@ impl Daemon {
         let current = watch::Sender::new(Arc::clone(&table));
         let operator = control::Services {
             spool: spool.clone(),
+            folder: config.spool.clone(),
             dispatcher: requests.clone(),
             table: current.subscribe(),
         };

@@ -123,6 +123,11 @@ pub fn operated(id: impl Display, verb: &str) {
     info!(event = "operated", %id, verb);
 }
 
+/// A second spool was made of what is queued.
+pub fn backed_up(to: impl Display, messages: usize, damaged: usize) {
+    info!(event = "backed-up", %to, messages, damaged);
+}
+
 /// The spool was opened.
 pub fn recovered(messages: usize, damaged: usize) {
     info!(event = "recovered", messages, damaged);

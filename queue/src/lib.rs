@@ -33,6 +33,7 @@
 //! | [`entry`] | recipients, their states, and which changes may happen |
 //! | [`spool`] | the face: open, commit, record, stage, load, list |
 //! | [`schedule`] | which job is delivered next, and when a deferred one is tried again; pure |
+//! | [`fsck`], [`snapshot`], [`copy`] | a spool that nobody has open: checked, read, copied |
 //! | `op`, `open`, `staging` | what may be committed; options and reports of opening; large bodies |
 //! | `engine`, `memory` | the engine on a disk, put together; the one in memory |
 //! | `shared`, `writer`, `group` | the queue to the writer's thread, its loop, one synced group |
@@ -50,10 +51,13 @@
 //! housekeeper's, and by who stages a large body. The crate knows no protocol, no socket, no clock.
 //! `FORMAT.md` draws what is on the disk.
 
+pub mod copy;
 pub mod disk;
 pub mod entry;
+pub mod fsck;
 pub mod id;
 pub mod schedule;
+pub mod snapshot;
 pub mod spool;
 
 mod appended;

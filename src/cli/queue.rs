@@ -1,8 +1,13 @@
-//! `angarium queue …`: the running daemon's queue.
+//! `angarium queue …`: the running daemon's queue, and the spool that it lies in.
 
+mod dump;
+mod form;
+mod import;
+mod offline;
 mod tell;
 
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
@@ -71,6 +76,41 @@ pub(super) enum Command {
     Hold(Which),
     /// Release held messages
     Release(Which),
+    /// Check the whole spool and change nothing, while no daemon runs
+    ///
+    /// Every label, group, footer, envelope and body is read. The exit code is 0 for a spool
+    /// without damage, 65 with damage. Beside a running daemon, make a backup and check that.
+    Fsck {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write every message into a folder of plain files, while no daemon runs
+    ///
+    /// For each message ID.eml, its content octet for octet, and ID.json, its envelope and what
+    /// became of each recipient. The spool stays as it is. What is damaged is told and left out.
+    Dump {
+        /// A new or an empty folder
+        folder: PathBuf,
+    },
+    /// Take messages that dump wrote into the spool, while no daemon runs
+    ///
+    /// Each gets a new id, printed behind the old one, and goes on where it was. What is broken is
+    /// told and left out.
+    Import {
+        /// Folders, or files ID.json beside which there is an ID.eml
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Make a second spool with every message under its own id, also beside a running daemon
+    ///
+    /// To use it, start a daemon with `spool` set to the folder. Messages that end while the backup
+    /// is made may be in it, and would then be delivered again. A copy of the spool's files, by
+    /// `cp -a` or hard links, is no backup while a daemon runs: it overwrites their segments.
+    Backup {
+        /// A new or an empty folder; the daemon's user must be able to write there
+        folder: PathBuf,
+    },
 }
 
 /// Conditions, all of which must hold.
@@ -177,6 +217,10 @@ pub(super) fn run(config: &Config, command: Command) -> ExitCode {
         }
         Command::Hold(which) => operate(config, OperatorVerb::Hold, which),
         Command::Release(which) => operate(config, OperatorVerb::Release, which),
+        Command::Fsck { json } => offline::fsck(config, json),
+        Command::Dump { folder } => dump::run(config, &folder),
+        Command::Import { paths } => import::run(config, &paths),
+        Command::Backup { folder } => offline::backup(config, &folder),
     })
 }
 

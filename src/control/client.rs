@@ -7,12 +7,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 pub use super::listing::{Message, Part, Reasons, Recipient, Route};
 use super::{Answer, Request};
 use crate::net::clock;
 
 /// Why a request failed: the sysexits code and what to tell the operator.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// A code of sysexits.
     pub exit: u8,
@@ -22,29 +24,62 @@ pub struct Failure {
 
 /// `EX_DATAERR`
 pub const EX_DATAERR: u8 = 65;
+/// `EX_NOINPUT`
+pub const EX_NOINPUT: u8 = 66;
 /// `EX_UNAVAILABLE`
 pub const EX_UNAVAILABLE: u8 = 69;
+/// `EX_CANTCREAT`
+pub const EX_CANTCREAT: u8 = 73;
+/// `EX_IOERR`
+pub const EX_IOERR: u8 = 74;
 /// `EX_TEMPFAIL`
 pub const EX_TEMPFAIL: u8 = 75;
+/// `EX_NOPERM`
+pub const EX_NOPERM: u8 = 77;
 
 /// Sends a request to the daemon behind `socket`; the payload and the number of messages that a
 /// verb was applied to.
 pub fn ask(socket: &Path, request: &Request) -> Result<(Vec<u8>, usize), Failure> {
-    let unavailable = |error: std::io::Error| Failure {
-        exit: EX_UNAVAILABLE,
-        message: format!("no daemon answers at {}: {error}", socket.display()),
-    };
+    let (mut reader, count) = begin(socket, request)?;
+    let mut payload = Vec::new();
+    reader.read_to_end(&mut payload).map_err(|error| unavailable(socket, &error))?;
+    Ok((payload, count))
+}
+
+/// Sends a request whose payload comes over time: `each` sees the lines of JSON as they come.
+pub fn follow<T: serde::de::DeserializeOwned>(
+    socket: &Path,
+    request: &Request,
+    mut each: impl FnMut(T),
+) -> Result<(), Failure> {
+    let (reader, _) = begin(socket, request)?;
+    for line in reader.lines() {
+        let line = line.map_err(|error| unavailable(socket, &error))?;
+        if let Ok(value) = serde_json::from_str(&line) {
+            each(value);
+        }
+    }
+    Ok(())
+}
+
+fn unavailable(socket: &Path, error: &std::io::Error) -> Failure {
+    let message = format!("no daemon answers at {}: {error}", socket.display());
+    Failure { exit: EX_UNAVAILABLE, message }
+}
+
+/// Sends a request, and reads how it went.
+fn begin(socket: &Path, request: &Request) -> Result<(BufReader<UnixStream>, usize), Failure> {
+    let unavailable = |error| unavailable(socket, &error);
     let mut stream = UnixStream::connect(socket).map_err(unavailable)?;
     let mut line = serde_json::to_vec(request).unwrap_or_default();
     line.push(b'\n');
     stream.write_all(&line).map_err(unavailable)?;
     let mut reader = BufReader::new(stream);
-    let (mut head, mut payload) = (String::new(), Vec::new());
+    let mut head = String::new();
     reader.read_line(&mut head).map_err(unavailable)?;
-    reader.read_to_end(&mut payload).map_err(unavailable)?;
     match serde_json::from_str(&head) {
-        Ok(Answer::Done) => Ok((payload, 0)),
-        Ok(Answer::Applied(count)) => Ok((payload, count)),
+        Ok(Answer::Done) => Ok((reader, 0)),
+        Ok(Answer::Applied(count)) => Ok((reader, count)),
         Ok(Answer::NotFound(ids)) => Err(Failure {
             exit: EX_DATAERR,
             message: format!("not in the queue: {}", ids.join(" ")),
