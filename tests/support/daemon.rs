@@ -93,23 +93,25 @@ impl Daemon {
     /// Starts one at a prepared site with exactly this configuration.
     pub fn start_at(site: Site, configuration: &str) -> Self {
         std::fs::write(site.path("angarium.toml"), configuration).unwrap();
-        let process = Self::spawn(&site);
+        let process = Self::spawn(&site, Command::new(binary()));
         let mut daemon = Self { process, site };
         daemon.await_listener();
         daemon
     }
 
-    fn spawn(site: &Site) -> Process {
-        let mut command = Command::new(binary());
+    fn spawn(site: &Site, mut command: Command) -> Process {
         command.args(["serve", "--config"]).arg(site.path("angarium.toml"));
         command.current_dir(site.directory.path());
         Process::start(&mut command, &site.path("output"), &site.path("log"))
     }
 
-    fn await_listener(&mut self) {
+    fn listens_or_ends(&mut self) -> bool {
         let address = self.site.address;
-        let up =
-            wait_until(START, || self.process.has_ended() || TcpStream::connect(address).is_ok());
+        wait_until(START, || self.process.has_ended() || TcpStream::connect(address).is_ok())
+    }
+
+    fn await_listener(&mut self) {
+        let up = self.listens_or_ends();
         let ended = self.process.has_ended();
         assert!(up && !ended, "the daemon does not listen; its log:\n{}", self.log());
     }
@@ -152,8 +154,20 @@ impl Daemon {
         if !self.process.has_ended() {
             self.terminate();
         }
-        self.process = Self::spawn(&self.site);
+        self.process = Self::spawn(&self.site, Command::new(binary()));
         self.await_listener();
+    }
+
+    /// Ends it, and starts it again by a command that takes the daemon's own behind its arguments
+    /// and becomes it. Such a start may fail: the daemon listens then, or has ended.
+    pub fn restart_under(&mut self, mut wrapper: Command) {
+        if !self.process.has_ended() {
+            self.terminate();
+        }
+        wrapper.arg(binary());
+        self.process = Self::spawn(&self.site, wrapper);
+        let up = self.listens_or_ends();
+        assert!(up, "the daemon neither listens nor ends; its log:\n{}", self.log());
     }
 
     /// Writes another configuration to its file; a hangup or a restart makes it count.
@@ -165,6 +179,11 @@ impl Daemon {
     /// Whether the process has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.process.has_ended()
+    }
+
+    /// The exit status, when it ends by itself within ten seconds.
+    pub fn wait(&mut self) -> Option<ExitStatus> {
+        self.process.wait()
     }
 
     /// All log lines so far, of every start.
