@@ -23,7 +23,8 @@ pub struct NewMessage {
     pub tenant: Arc<str>,
     /// Accept it, but hold it until the operator releases it.
     pub held: bool,
-    /// How many recipients it has; changes name them by index from 0.
+    /// How many recipients it has; changes name them by index from 0. The envelope has an octet for
+    /// each at least, so that no damage can make a short record claim a million.
     pub recipients: u32,
     /// What the caller wants back with it; the spool does not look inside.
     pub envelope: Bytes,
@@ -43,6 +44,9 @@ impl NewMessage {
             }
             _ if self.recipients > RECIPIENTS_MAX => {
                 format!("a message may have {RECIPIENTS_MAX} recipients")
+            }
+            _ if self.recipients as usize > self.envelope.len() => {
+                "each recipient takes an octet of the envelope at least".into()
             }
             _ => return Ok(()),
         };

@@ -192,6 +192,9 @@ fn decode_message<'a>(
     let states = input.take(states)?;
     let start = input.taken();
     let envelope = start..start + input.rest().len();
+    if recipients as usize > envelope.len() {
+        return None;
+    }
     let states = moved.then_some(states);
     let message = Message {
         id,

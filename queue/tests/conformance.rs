@@ -164,7 +164,8 @@ fn what_breaks_a_limit_is_refused_with_all_its_batch() {
         let large = octets(1, 5_000);
         let swapped = NewMessage { id: bad, ..staged(&spool, good, 1, b"x") };
         let many = NewMessage { recipients: 1_000_001, ..message(bad, 1, &[]) };
-        for refused in [message(bad, 1, &[&large]), swapped, many] {
+        let short = NewMessage { envelope: "ab".into(), ..message(bad, 3, &[]) };
+        for refused in [message(bad, 1, &[&large]), swapped, many, short] {
             let batch = vec![Op::Append(message(good, 1, &[b"x"])), Op::Append(refused)];
             assert!(matches!(commit(&spool, batch), Err(CommitError::Unavailable(_))));
             assert!(spool.is_empty());

@@ -162,8 +162,8 @@ fn spoil(golden: &[Files], seed: u64) {
     PEAK.store(before, Relaxed);
     read(&disk);
     let taken = PEAK.load(Relaxed) - before;
-    // A record that was sealed anew may claim a million recipients, who each take some memory.
-    let most = 8 * total + (96 << 20);
+    // A record that was sealed anew may claim a recipient for each octet of its envelope.
+    let most = 100 * total + (1 << 20);
     assert!(taken < most, "{taken} octets for a spool of {total}");
 }
 

@@ -128,6 +128,8 @@ def message(fields, kind, flags, recipients):
     found["recipients"] = [read() for _ in range(recipients)]
     if fields.at != end:
         raise Damage("states of another length than was said")
+    if recipients > len(fields.octets) - end:
+        raise Damage("more recipients than octets of the envelope")
     found["envelope"] = fields.rest()
     return found
 

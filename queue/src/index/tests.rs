@@ -48,7 +48,7 @@ fn append(number: u64, recipients: u32) -> Op {
         tenant: "t".into(),
         held: false,
         recipients,
-        envelope: Bytes::new(),
+        envelope: Bytes::from_static(b"envelope"),
         body: NewBody::Inline(Vec::new()),
     })
 }
@@ -66,7 +66,7 @@ fn moving(index: &Index, number: u64, extents: Option<Vec<Extent>>) -> Moving {
         size: 0,
         body_crc: 0,
         tenant: "t".into(),
-        envelope: Bytes::new(),
+        envelope: Bytes::from_static(b"envelope"),
         extents,
         body: Bytes::new(),
         held: known.row.is_held(),
