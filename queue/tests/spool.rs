@@ -258,3 +258,44 @@ fn a_segment_with_a_second_name_is_replaced_not_overwritten() {
     // The one that was being written to goes on, up to its end.
     assert!(linked.len() > 3 && linked.iter().filter(changed).count() <= 1);
 }
+
+#[test]
+fn mail_is_taken_before_the_rest_has_been_read() {
+    let disk = SimulatedDisk::new(1);
+    let (spool, _) = open(disk.arc());
+    let large = octets(1, 30_000);
+    let (old, bulk) = (append(&spool, b"old"), spool.next_id().unwrap());
+    commit(&spool, vec![Op::Append(staged(&spool, bulk, 1, &large))]).unwrap();
+    spool.shutdown();
+    drop(spool);
+    let (spool, recovering) = Spool::start(disk.arc(), options(), Box::new(|_| {})).unwrap();
+    let new = append(&spool, b"new");
+    let staged_new = spool.next_id().unwrap();
+    commit(&spool, vec![Op::Append(staged(&spool, staged_new, 1, &large))]).unwrap();
+    assert_eq!(spool.scan().iter().map(|s| s.id).collect::<Vec<_>>(), [new, staged_new]);
+    // What names an earlier message waits until that is known; the rest does not wait for it.
+    let (sender, answered) = std::sync::mpsc::channel();
+    spool.commit(vec![Op::Hold(old)], Box::new(move |result| sender.send(result).unwrap()));
+    commit(&spool, vec![Op::Hold(new)]).unwrap();
+    assert!(answered.try_recv().is_err());
+    // A power cut now loses nothing that was acknowledged, and nothing that was there before.
+    let (after, recovery) = open(disk.after_power_cut(9).arc());
+    assert_eq!((after.len(), recovery.damage.len()), (4, 0));
+    let disk = disk.after_power_cut(9);
+    drop((spool, recovering));
+
+    let (spool, recovering) = Spool::start(disk.arc(), options(), Box::new(|_| {})).unwrap();
+    let (sender, answered) = std::sync::mpsc::channel();
+    spool.commit(vec![Op::Hold(old)], Box::new(move |result| sender.send(result).unwrap()));
+    let newest = append(&spool, b"newest");
+    let recovery = recovering.finish().unwrap();
+    assert_eq!((recovery.messages, recovery.damage.len()), (4, 0));
+    answered.recv().unwrap().unwrap();
+    assert!(spool.get(old).unwrap().held && spool.get(new).unwrap().held);
+    for (id, octets) in [(bulk, &large), (staged_new, &large)] {
+        assert_eq!(body(&spool, id).unwrap(), *octets);
+    }
+    commit(&spool, [old, bulk, new, staged_new, newest].map(Op::Remove).into()).unwrap();
+    commit(&spool, vec![]).unwrap();
+    assert!(spool.is_empty() && open(disk.after_power_cut(3).arc()).0.is_empty());
+}
