@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::strace::Sync;
-use crate::support::Daemon;
 use crate::support::smtp::{Client, Reply};
 use crate::support::store::Delivery;
+use crate::support::{Daemon, numbered};
 
 /// Where all of it goes.
 pub const RECIPIENT: &str = "u@fault.example";
@@ -164,7 +164,7 @@ impl Ledger {
     pub fn compare(&self, deliveries: &[Delivery]) -> usize {
         let mut copies: HashMap<u64, usize> = HashMap::new();
         for delivery in deliveries {
-            *copies.entry(number_of(&delivery.content)).or_default() += 1;
+            *copies.entry(numbered::number_of(&delivery.content, content)).or_default() += 1;
         }
         let mut lost = self.acknowledged();
         lost.retain(|receipt| !copies.contains_key(&receipt.number));
@@ -244,25 +244,7 @@ fn transaction(client: &mut Client, number: u64) -> io::Result<Fate> {
 
 /// Some messages are large enough to take the way beside the log.
 fn content(number: u64) -> Vec<u8> {
-    let lines = if number % 10 == 7 { 2_500 } else { 100 };
-    let mut text = format!("Subject: {number}\r\nX-Number: {number}\r\n\r\n");
-    for line in 0..lines {
-        text.push_str(&format!("{number} {line} {}\r\n", "x".repeat(60)));
-    }
-    text.into_bytes()
-}
-
-fn number_of(delivered: &[u8]) -> u64 {
-    let text = String::from_utf8(delivered.to_vec()).unwrap();
-    let number: u64 = text
-        .lines()
-        .find_map(|line| line.strip_prefix("X-Number: "))
-        .unwrap_or_else(|| panic!("half a message: {text}"))
-        .parse()
-        .unwrap();
-    let whole = String::from_utf8(content(number)).unwrap();
-    assert!(text.ends_with(&whole), "message {number} is not what was sent");
-    number
+    numbered::content(number, if number % 10 == 7 { 2_500 } else { 100 })
 }
 
 fn id_of(line: &str) -> String {

@@ -13,6 +13,7 @@
 
 pub mod corpus;
 pub mod daemon;
+pub mod numbered;
 pub mod process;
 pub mod smtp;
 pub mod socket;
