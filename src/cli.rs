@@ -1,8 +1,8 @@
 //! Floor 6: the command line.
 //!
-//! Promises exit codes of sysexits (64 usage, 65 data, 66 no input, 69 unavailable, 73 can't create, 74
-//! I/O, 75 try again, 77 no permission, 78 configuration), output for people by default and JSON on request, and that faults of a
-//! configuration are shown before a socket opens.
+//! Promises exit codes of sysexits (64 usage, 65 data, 66 no input, 69 unavailable, 73 can't
+//! create, 74 I/O, 75 try again, 77 no permission, 78 configuration), output for people by default
+//! and JSON on request, and that faults of a configuration are shown before a socket opens.
 
 mod check;
 mod queue;

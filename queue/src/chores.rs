@@ -1,10 +1,10 @@
 //! Housekeeping: footers, freeing what is dead, moving what is alive, segments laid by.
 //!
-//! Only the oldest segment of the log is ever freed, and that is durable before the next: so a record
-//! that ends a message always outlives the message's own record, and nothing comes back from the
-//! dead. When most of the log is dead, what is alive in the oldest segment moves forward, a little at
-//! a time; it is read and checked here, and the writer only copies it. A segment in which something
-//! could not be read is set aside, not used again (I6).
+//! Only the oldest segment of the log is ever freed, and that is durable before the next: so a
+//! record that ends a message always outlives the message's own record, and nothing comes back from
+//! the dead. When most of the log is dead, what is alive in the oldest segment moves forward, a
+//! little at a time; it is read and checked here, and the writer only copies it. A segment in which
+//! something could not be read is set aside, not used again (I6).
 
 use std::io;
 use std::sync::{Arc, PoisonError};

@@ -1,10 +1,10 @@
 //! The pool of segments: files of one size that are made once and used again and again.
 //!
 //! Promises: a segment has its name only with a durable label in it, so that one without a label is
-//! damage and never the work of a crash; the name is durable before the segment is used; it is given
-//! out to one user at a time; the last free one is for control records alone (I8). What writes into a segment that was
-//! written before creates, grows and renames nothing, so the file system's journal stays out of the
-//! way of a sync. Files stay open, up to a bound.
+//! damage and never the work of a crash; the name is durable before the segment is used; it is
+//! given out to one user at a time; the last free one is for control records alone (I8). What
+//! writes into a segment that was written before creates, grows and renames nothing, so the file
+//! system's journal stays out of the way of a sync. Files stay open, up to a bound.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind};

@@ -1,13 +1,12 @@
 //! Start-up: claim the spool, read what is there, report what cannot be read.
 //!
 //! In two steps. [`begin`] reads the labels and the end of the log, after which new messages may be
-//! accepted; [`read_log`] reads the rest, footers where there are any. Promises: what is recovered is
-//! durable before anything builds on it; damage costs the records it lies in and no others (I6);
+//! accepted; [`read_log`] reads the rest, footers where there are any. Promises: what is recovered
+//! is durable before anything builds on it; damage costs the records it lies in and no others (I6);
 //! recovery writes nothing but the superblock and, octet for octet, the last group that is there
 //! already, and removes nothing but files that were never used, so that it may be interrupted and
-//! begun again (I9).
-//! A last group that is not whole may be a write that was torn by a crash and never acknowledged;
-//! the disk does not tell, so it is reported too.
+//! begun again (I9). A last group that is not whole may be a write that was torn by a crash and
+//! never acknowledged; the disk does not tell, so it is reported too.
 
 mod survey;
 
