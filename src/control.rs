@@ -33,6 +33,8 @@ use listing::Lister;
 const REQUEST_OCTETS_MAX: u64 = 1 << 20;
 /// What is written of a list at a time.
 const LIST_OCTETS: usize = 64 * 1024;
+/// Messages that are read of a list at a time.
+const PAGE: usize = 256;
 /// How long a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
@@ -141,7 +143,7 @@ async fn answer(stream: UnixStream, services: &Services) -> std::io::Result<()> 
     let mut input = BufReader::new(input.take(REQUEST_OCTETS_MAX));
     let _ = timeout(REQUEST_TIME, input.read_line(&mut line)).await;
     match serde_json::from_str(&line) {
-        Ok(Request::List(filter)) => list(&filter, services, &mut output).await?,
+        Ok(Request::List(filter)) => list(&Arc::new(filter), services, &mut output).await?,
         Ok(Request::Backup(to)) => backup::answer(to, services, &mut output).await?,
         Ok(request) => {
             let (answer, payload) = perform(request, services).await;
@@ -164,24 +166,39 @@ fn head(answer: &Answer) -> Vec<u8> {
 
 /// Writes as it reads, so that a long queue takes no memory twice.
 async fn list(
-    filter: &Filter,
+    filter: &Arc<Filter>,
     services: &Services,
     output: &mut (impl AsyncWriteExt + Unpin),
 ) -> std::io::Result<()> {
     output.write_all(&head(&Answer::Done)).await?;
-    let lister = services.lister();
-    let mut lines = Vec::new();
-    for stored in services.spool.scan() {
-        let message = lister.describe(&stored);
-        if filter.matches(&message, clock::now_ms()) {
-            listing::push_line(&mut lines, &message);
-        }
+    let (mut lines, mut last) = (Vec::new(), None);
+    while let Some((messages, end)) = page(filter, services, last).await {
+        messages.iter().for_each(|message| listing::push_line(&mut lines, message));
         if lines.len() > LIST_OCTETS {
             output.write_all(&lines).await?;
             lines.clear();
         }
+        last = Some(end);
     }
     output.write_all(&lines).await
+}
+
+/// The messages of the next page that match, and where it ends; none behind the last. A long queue is
+/// read and described beside the runtime, so that no session waits for it.
+async fn page(
+    filter: &Arc<Filter>,
+    services: &Services,
+    last: Option<MessageId>,
+) -> Option<(Vec<listing::Message>, MessageId)> {
+    let (services, filter) = (services.clone(), Arc::clone(filter));
+    let read = move || {
+        let page = services.spool.page(last, PAGE);
+        let end = page.last()?.0.id;
+        let (lister, now_ms) = (services.lister(), clock::now_ms());
+        let described = page.into_iter().map(|(stored, octets)| lister.describe(&stored, octets));
+        Some((described.filter(|message| filter.matches(message, now_ms)).collect(), end))
+    };
+    tokio::task::spawn_blocking(read).await.ok().flatten()
 }
 
 impl Services {
@@ -204,7 +221,9 @@ async fn perform(request: Request, services: &Services) -> (Answer, Vec<u8>) {
         Request::Show(id) => with_id(&id, |id| services.lister().one(id)),
         Request::Cat(id) => with_id(&id, |id| octets(&services.spool, id)),
         Request::Why(id) => why(&id, services).await,
-        Request::Operate(verb, filter) => (operate(verb, &filter, services).await, Vec::new()),
+        Request::Operate(verb, filter) => {
+            (operate(verb, &Arc::new(filter), services).await, Vec::new())
+        }
         Request::Pause(destination, paused) => {
             (pause(destination, paused, services).await, Vec::new())
         }
@@ -224,7 +243,8 @@ async fn why(text: &str, services: &Services) -> (Answer, Vec<u8>) {
     };
     match services.ask(|answer| dispatch::Request::Why(stored.id, answer)).await {
         Some(waiting) => {
-            let message = services.lister().describe(&stored);
+            let octets = services.spool.envelope(stored.id);
+            let message = services.lister().describe(&stored, octets);
             (Answer::Done, listing::reasons(&message, &waiting))
         }
         None => (stopping(), Vec::new()),
@@ -263,7 +283,7 @@ fn octets(spool: &Spool, id: MessageId) -> Result<Vec<u8>, ReadError> {
     Ok(octets)
 }
 
-async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> Answer {
+async fn operate(verb: OperatorVerb, filter: &Arc<Filter>, services: &Services) -> Answer {
     let verb = match verb {
         OperatorVerb::Hold => Verb::Hold,
         OperatorVerb::Release => Verb::Release,
@@ -277,7 +297,7 @@ async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> An
         },
     };
     let (mut waiting, mut not_found) = (Vec::new(), Vec::new());
-    for text in select(filter, services) {
+    for text in select(filter, services).await {
         let Ok(id) = text.parse() else {
             not_found.push(text);
             continue;
@@ -302,15 +322,16 @@ async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> An
 }
 
 /// The ids that a filter means: those it names, or those in the queue that match.
-fn select(filter: &Filter, services: &Services) -> Vec<String> {
+async fn select(filter: &Arc<Filter>, services: &Services) -> Vec<String> {
     if !filter.ids.is_empty() {
         return filter.ids.clone();
     }
-    let lister = services.lister();
-    let messages = services.spool.scan().into_iter().map(|stored| lister.describe(&stored));
-    let now_ms = clock::now_ms();
-    let matching = messages.filter(|message| filter.matches(message, now_ms));
-    matching.map(|message| message.queue_id).collect()
+    let (mut ids, mut last) = (Vec::new(), None);
+    while let Some((messages, end)) = page(filter, services, last).await {
+        ids.extend(messages.into_iter().map(|message| message.queue_id));
+        last = Some(end);
+    }
+    ids
 }
 
 async fn routes(services: &Services) -> (Answer, Vec<u8>) {
