@@ -125,17 +125,9 @@ pub(crate) struct Read {
     pub(crate) doubtful: bool,
 }
 
-/// Reads all of the log, and sets aside what nobody can tell the use of.
+/// Reads all of the log. What messages name of the unknown segments holds bodies; the others are
+/// left to the caller, who sets them aside when all that their damage means is durable.
 pub(crate) fn read_log(disk: &dyn Disk, begun: &mut Begun) -> io::Result<Read> {
-    let mut read = read_records(disk, begun)?;
-    for slot in begun.unknown.drain(..) {
-        read.report.set_aside.push(set_aside(disk, &segment_name(slot))?);
-    }
-    Ok(read)
-}
-
-/// Reads all of the log. What messages name of the unknown segments holds bodies.
-pub(crate) fn read_records(disk: &dyn Disk, begun: &mut Begun) -> io::Result<Read> {
     let report = std::mem::take(&mut begun.report);
     let doubtful = !report.damage.is_empty();
     let mut read = Read { index: Index::default(), report, sealing: Vec::new(), doubtful };

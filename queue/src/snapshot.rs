@@ -15,7 +15,7 @@ use crate::id::MessageId;
 use crate::open::{OpenError, Options, Recovery};
 use crate::pool::Pool;
 use crate::read::{self, Loaded, ReadError};
-use crate::recovery::{Begun, look, read_records};
+use crate::recovery::{Begun, look, read_log};
 use crate::shared::{Shared, lock};
 
 /// What a spool holds.
@@ -38,7 +38,7 @@ impl Snapshot {
     /// See [`OpenError`]. Damage is no error: it is in the [`report`](Self::report).
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         let mut begun = look(&*disk)?;
-        let read = read_records(&*disk, &mut begun)?;
+        let read = read_log(&*disk, &mut begun)?;
         let options = Options::default();
         let sizes = (options.segment_size, options.short_segment());
         let (next, serial) = (begun.next_slot, begun.next_serial);

@@ -316,3 +316,27 @@ fn random_octets_for_a_segment_are_reported_and_kept() {
         assert!(!copy.names().contains(&"00000009.segment".to_owned()));
     }
 }
+
+#[test]
+fn what_damage_may_hide_is_kept_before_the_damage_is_out_of_sight() {
+    let disk = SimulatedDisk::new(1);
+    let (spool, _) = open(disk.arc());
+    let id = spool.next_id().unwrap();
+    commit(&spool, vec![Op::Append(staged(&spool, id, 1, &octets(1, 30_000)))]).unwrap();
+    spool.shutdown();
+    let bulk = segments(&disk, BULK).remove(0);
+    let mut set_aside = 0;
+    for step in 1..40 {
+        let copy = disk.after_kill(0);
+        copy.put("00000008.segment", &octets(step, 9_000));
+        copy.crash_at(step);
+        drop(Spool::open(copy.arc(), options(), Box::new(|_| {})));
+        // What the next start sees, before it does anything.
+        let next = copy.after_power_cut(step);
+        if next.names().contains(&"damaged-00000008.segment".to_owned()) {
+            set_aside += 1;
+            assert_eq!(next.contents(&bulk)[12], KEPT, "step {step}");
+        }
+    }
+    assert!(set_aside > 5);
+}
