@@ -33,8 +33,6 @@ use listing::Lister;
 const REQUEST_OCTETS_MAX: u64 = 1 << 20;
 /// What is written of a list at a time.
 const LIST_OCTETS: usize = 64 * 1024;
-/// Messages that are read of a list at a time.
-const PAGE: usize = 256;
 /// How long a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
@@ -143,7 +141,7 @@ async fn answer(stream: UnixStream, services: &Services) -> std::io::Result<()> 
     let mut input = BufReader::new(input.take(REQUEST_OCTETS_MAX));
     let _ = timeout(REQUEST_TIME, input.read_line(&mut line)).await;
     match serde_json::from_str(&line) {
-        Ok(Request::List(filter)) => list(&Arc::new(filter), services, &mut output).await?,
+        Ok(Request::List(filter)) => list(&filter, services, &mut output).await?,
         Ok(Request::Backup(to)) => backup::answer(to, services, &mut output).await?,
         Ok(request) => {
             let (answer, payload) = perform(request, services).await;
@@ -166,39 +164,24 @@ fn head(answer: &Answer) -> Vec<u8> {
 
 /// Writes as it reads, so that a long queue takes no memory twice.
 async fn list(
-    filter: &Arc<Filter>,
+    filter: &Filter,
     services: &Services,
     output: &mut (impl AsyncWriteExt + Unpin),
 ) -> std::io::Result<()> {
     output.write_all(&head(&Answer::Done)).await?;
-    let (mut lines, mut last) = (Vec::new(), None);
-    while let Some((messages, end)) = page(filter, services, last).await {
-        messages.iter().for_each(|message| listing::push_line(&mut lines, message));
+    let lister = services.lister();
+    let mut lines = Vec::new();
+    for stored in services.spool.scan() {
+        let message = lister.describe(&stored);
+        if filter.matches(&message, clock::now_ms()) {
+            listing::push_line(&mut lines, &message);
+        }
         if lines.len() > LIST_OCTETS {
             output.write_all(&lines).await?;
             lines.clear();
         }
-        last = Some(end);
     }
     output.write_all(&lines).await
-}
-
-/// The messages of the next page that match, and where it ends; none behind the last. A long queue is
-/// read and described beside the runtime, so that no session waits for it.
-async fn page(
-    filter: &Arc<Filter>,
-    services: &Services,
-    last: Option<MessageId>,
-) -> Option<(Vec<listing::Message>, MessageId)> {
-    let (services, filter) = (services.clone(), Arc::clone(filter));
-    let read = move || {
-        let page = services.spool.page(last, PAGE);
-        let end = page.last()?.0.id;
-        let (lister, now_ms) = (services.lister(), clock::now_ms());
-        let described = page.into_iter().map(|(stored, octets)| lister.describe(&stored, octets));
-        Some((described.filter(|message| filter.matches(message, now_ms)).collect(), end))
-    };
-    tokio::task::spawn_blocking(read).await.ok().flatten()
 }
 
 impl Services {
@@ -221,9 +204,7 @@ async fn perform(request: Request, services: &Services) -> (Answer, Vec<u8>) {
         Request::Show(id) => with_id(&id, |id| services.lister().one(id)),
         Request::Cat(id) => with_id(&id, |id| octets(&services.spool, id)),
         Request::Why(id) => why(&id, services).await,
-        Request::Operate(verb, filter) => {
-            (operate(verb, &Arc::new(filter), services).await, Vec::new())
-        }
+        Request::Operate(verb, filter) => (operate(verb, &filter, services).await, Vec::new()),
         Request::Pause(destination, paused) => {
             (pause(destination, paused, services).await, Vec::new())
         }
@@ -243,8 +224,7 @@ async fn why(text: &str, services: &Services) -> (Answer, Vec<u8>) {
     };
     match services.ask(|answer| dispatch::Request::Why(stored.id, answer)).await {
         Some(waiting) => {
-            let octets = services.spool.envelope(stored.id);
-            let message = services.lister().describe(&stored, octets);
+            let message = services.lister().describe(&stored);
             (Answer::Done, listing::reasons(&message, &waiting))
         }
         None => (stopping(), Vec::new()),
@@ -283,7 +263,7 @@ fn octets(spool: &Spool, id: MessageId) -> Result<Vec<u8>, ReadError> {
     Ok(octets)
 }
 
-async fn operate(verb: OperatorVerb, filter: &Arc<Filter>, services: &Services) -> Answer {
+async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> Answer {
     let verb = match verb {
         OperatorVerb::Hold => Verb::Hold,
         OperatorVerb::Release => Verb::Release,
@@ -297,7 +277,7 @@ async fn operate(verb: OperatorVerb, filter: &Arc<Filter>, services: &Services) 
         },
     };
     let (mut waiting, mut not_found) = (Vec::new(), Vec::new());
-    for text in select(filter, services).await {
+    for text in select(filter, services) {
         let Ok(id) = text.parse() else {
             not_found.push(text);
             continue;
@@ -322,16 +302,15 @@ async fn operate(verb: OperatorVerb, filter: &Arc<Filter>, services: &Services) 
 }
 
 /// The ids that a filter means: those it names, or those in the queue that match.
-async fn select(filter: &Arc<Filter>, services: &Services) -> Vec<String> {
+fn select(filter: &Filter, services: &Services) -> Vec<String> {
     if !filter.ids.is_empty() {
         return filter.ids.clone();
     }
-    let (mut ids, mut last) = (Vec::new(), None);
-    while let Some((messages, end)) = page(filter, services, last).await {
-        ids.extend(messages.into_iter().map(|message| message.queue_id));
-        last = Some(end);
-    }
-    ids
+    let lister = services.lister();
+    let messages = services.spool.scan().into_iter().map(|stored| lister.describe(&stored));
+    let now_ms = clock::now_ms();
+    let matching = messages.filter(|message| filter.matches(message, now_ms));
+    matching.map(|message| message.queue_id).collect()
 }
 
 async fn routes(services: &Services) -> (Answer, Vec<u8>) {

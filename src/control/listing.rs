@@ -6,7 +6,6 @@ use angarium_queue::entry::{RecipientState, Stored};
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::Waits;
 use angarium_queue::spool::{ReadError, Spool};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::dispatch::{RouteLoad, Waiting};
@@ -153,13 +152,13 @@ impl Lister<'_> {
     pub(super) fn one(&self, id: MessageId) -> Result<Vec<u8>, ReadError> {
         let stored = self.spool.get(id).ok_or(ReadError::Gone)?;
         let mut line = Vec::new();
-        push_line(&mut line, &self.describe(&stored, self.spool.envelope(id)));
+        push_line(&mut line, &self.describe(&stored));
         Ok(line)
     }
 
-    /// One message, whose envelope was read.
-    pub(super) fn describe(&self, stored: &Stored, octets: Result<Bytes, ReadError>) -> Message {
-        let envelope = octets.map_err(|error| error.to_string());
+    /// One message.
+    pub(super) fn describe(&self, stored: &Stored) -> Message {
+        let envelope = self.spool.envelope(stored.id).map_err(|error| error.to_string());
         let (envelope, damage) = match envelope.and_then(|octets| Envelope::decode(&octets)) {
             Ok(envelope) => (Some(envelope), None),
             Err(why) => (None, Some(why)),
