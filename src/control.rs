@@ -168,9 +168,9 @@ async fn list(
     services: &Services,
     output: &mut (impl AsyncWriteExt + Unpin),
 ) -> std::io::Result<()> {
-    output.write_all(&head(&Answer::Done)).await?;
     let lister = services.lister();
-    let mut lines = Vec::new();
+    // In one piece with the first lines: a short list is there as a whole or not at all.
+    let mut lines = head(&Answer::Done);
     for stored in services.spool.scan() {
         let message = lister.describe(&stored);
         if filter.matches(&message, clock::now_ms()) {
