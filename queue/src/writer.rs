@@ -352,6 +352,7 @@ impl Writer {
                 Err(Fatal(why)) => Err(io::Error::other(why)),
             };
             if second.as_ref().is_err_and(is_full) {
+                keep_content(&group.batches);
                 group.batches.into_iter().for_each(|batch| self.no_room(batch));
                 return Ok(());
             }
@@ -435,8 +436,8 @@ fn refuse(batches: VecDeque<Batch>, why: &str) {
     }
 }
 
-/// After a write that failed for good: the frame may be on the disk all the same, and the message
-/// may appear after a restart. Then its body must be there.
+/// After a write that failed: the group may be on the disk all the same, and until another segment
+/// voids it, its messages may appear after a restart. Then their bodies must be there.
 fn keep_content(batches: &[Batch]) {
     batches.iter().flat_map(|batch| &batch.ops).for_each(keep);
 }
