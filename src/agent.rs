@@ -13,6 +13,7 @@ use angarium_queue::schedule::Attempt;
 use angarium_queue::spool::{Loaded, ReadError, Spool};
 
 use crate::delivery::dialog::Transaction;
+use crate::delivery::finding::Finding;
 use crate::delivery::outcome::{self, Outcome};
 use crate::envelope::Envelope;
 use crate::event;
@@ -40,15 +41,15 @@ pub struct Delivery {
     pub envelope: Option<Envelope>,
     /// An outcome for each recipient index that was to be delivered.
     pub outcomes: Vec<(u32, Outcome)>,
-    /// The next hop could not be reached.
-    pub outage: bool,
+    /// What that says of more than the message.
+    pub finding: Finding,
 }
 
 impl Delivery {
     /// Of a message that could not be read.
     pub fn unread(recipients: &[u32], why: &str) -> Self {
         let outcomes = all(recipients, &Outcome::Deferred(why.to_owned()));
-        Self { envelope: None, outcomes, outage: false }
+        Self { envelope: None, outcomes, finding: Finding::Served }
     }
 
     /// With every failure turned into a deferral, for an operator who is not sure of the
@@ -62,11 +63,16 @@ impl Delivery {
         self
     }
 
+    /// Whether the next hop could not be reached.
+    pub fn is_outage(&self) -> bool {
+        matches!(self.finding, Finding::Unreachable(_))
+    }
+
     /// What the scheduler is to know of it.
     pub fn attempt(&self) -> Attempt {
         let deferred = |(_, outcome): &&(u32, Outcome)| matches!(outcome, Outcome::Deferred(_));
         let deferred = self.outcomes.iter().filter(deferred).map(|&(index, _)| index).collect();
-        Attempt { deferred, outage: self.outage }
+        Attempt { deferred, outage: self.is_outage() }
     }
 }
 
@@ -92,7 +98,7 @@ impl Agent {
                 return Delivery::unread(recipients, &format!("the queued message: {error}"));
             }
         };
-        let (outcomes, outage) = match destination {
+        let (outcomes, finding) = match destination {
             Destination::Hop(next_hop, handling) => {
                 let content = Content::new(&self.spool, id, loaded.body);
                 let mut carrier = Carrier {
@@ -101,22 +107,24 @@ impl Agent {
                     handling: *handling,
                     times,
                     content,
-                    outage: false,
+                    finding: Finding::Served,
                 };
-                (carrier.carry(&envelope, recipients).await, carrier.outage)
+                (carrier.carry(&envelope, recipients).await, carrier.finding)
             }
             Destination::Discard => {
-                (all(recipients, &Outcome::Delivered("discarded by a route".into())), false)
+                let discarded = Outcome::Delivered("discarded by a route".into());
+                (all(recipients, &discarded), Finding::Served)
             }
             Destination::Reject => {
-                (all(recipients, &Outcome::Failed("5.7.1 a route refuses it".into())), false)
+                let refused = Outcome::Failed("5.7.1 a route refuses it".into());
+                (all(recipients, &refused), Finding::Served)
             }
             Destination::Unroutable => {
                 let why = "4.4.4 no [[route]] or [[domain]] leads there";
-                (all(recipients, &Outcome::Deferred(why.into())), false)
+                (all(recipients, &Outcome::Deferred(why.into())), Finding::Served)
             }
         };
-        Delivery { envelope: Some(envelope), outcomes, outage }
+        Delivery { envelope: Some(envelope), outcomes, finding }
     }
 
     fn load(&self, id: MessageId) -> Result<(Loaded, Envelope), ReadError> {
@@ -137,8 +145,8 @@ struct Carrier<'a> {
     handling: Handling,
     times: Times,
     content: Content<'a>,
-    /// No connection could be had.
-    outage: bool,
+    /// The gravest of what the transactions found.
+    finding: Finding,
 }
 
 impl Carrier<'_> {
@@ -174,9 +182,9 @@ impl Carrier<'_> {
             Ok(connection) => {
                 self.transact_over(connection, envelope, batch, false).await.unwrap_or_default()
             }
-            Err(outcome) => {
-                self.outage = true;
-                vec![outcome; batch.len()]
+            Err(failed) => {
+                self.finding.add(failed.finding);
+                vec![failed.outcome; batch.len()]
             }
         }
     }
@@ -196,6 +204,9 @@ impl Carrier<'_> {
         let transaction = transaction(envelope, batch, self.content.octets());
         let outcomes = connection.transact(transaction, &mut self.content).await;
         let gone = kept && connection.was_stale();
+        if !gone {
+            self.finding.add(connection.finding());
+        }
         self.pool.put(self.next_hop, connection);
         (!gone).then_some(outcomes)
     }

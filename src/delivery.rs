@@ -1,10 +1,12 @@
 //! Floor 4: sending, a machine without I/O.
 //!
 //! Promises that each recipient of a transaction gets exactly one outcome, whatever the other side
-//! does, and that the mapping of replies and failures to outcomes is in one file.
+//! does; that the mapping of replies and failures to outcomes is in one file; and that what they say of
+//! the site is told beside the outcomes.
 
 pub mod complaint;
 pub mod convert;
 pub mod dialog;
 mod features;
+pub mod finding;
 pub mod outcome;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use crate::delivery::outcome::Outcome;
+use crate::delivery::finding::NoConnection;
 use crate::event;
 use crate::net::clock;
 use crate::net::connection::{Connection, Times};
@@ -46,7 +46,7 @@ impl Pool {
 
     /// A new connection. That none can be had is an outage of the next hop, for which an alarm is
     /// raised, and lifted when it is over.
-    pub async fn open(&self, next_hop: &NextHop, times: Times) -> Result<Connection, Outcome> {
+    pub async fn open(&self, next_hop: &NextHop, times: Times) -> Result<Connection, NoConnection> {
         let opened = Connection::open(next_hop, &self.hostname, times).await;
         match &opened {
             Ok(_) => {
@@ -54,9 +54,7 @@ impl Pool {
                     event::outage_over(next_hop);
                 }
             }
-            Err(Outcome::Deferred(why) | Outcome::Failed(why) | Outcome::Delivered(why)) => {
-                self.alarm(next_hop, why);
-            }
+            Err(failed) => self.alarm(next_hop, failed.outcome.reason()),
         }
         opened
     }

@@ -12,7 +12,6 @@ use dashmap::DashMap;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::delivery::outcome::Outcome;
 use crate::event;
 use crate::metric;
 use crate::net::clock;
@@ -157,9 +156,7 @@ impl Prober {
                 self.pool.put(next_hop, connection);
                 judge(answer)
             }
-            Err(Outcome::Deferred(why) | Outcome::Failed(why) | Outcome::Delivered(why)) => {
-                Answer::None(why)
-            }
+            Err(failed) => Answer::None(failed.outcome.reason().to_owned()),
         }
     }
 }

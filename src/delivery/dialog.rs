@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+use super::complaint;
 use super::features::Features;
+use super::finding::{self, Finding};
 use super::outcome::{self, Outcome, Stage};
 use crate::syntax::reply::{ReplyReader, ServerReply};
 
@@ -154,6 +156,8 @@ pub struct Dialog {
     unheard: bool,
     /// What RCPT was answered in a probe.
     probe_reply: Option<ServerReply>,
+    /// What the last transaction, or the way to the first, says of the site.
+    finding: Finding,
     /// Why nothing more can be done here, once that is so.
     broken: Option<Outcome>,
 }
@@ -174,6 +178,7 @@ impl Dialog {
             needs_reset: false,
             unheard: false,
             probe_reply: None,
+            finding: Finding::default(),
             broken: None,
         }
     }
@@ -194,6 +199,7 @@ impl Dialog {
         if let Some(broken) = self.broken.clone() {
             return self.finish_with(&broken);
         }
+        self.finding = Finding::default();
         if let (Some(limit), Some(progress)) = (too_large, &self.progress) {
             let outcome = outcome::of_size(progress.transaction.size, limit);
             return self.finish_with(&outcome);
@@ -236,16 +242,22 @@ impl Dialog {
 
     /// Tells that the connection is gone or unusable, and why; also on a timeout.
     pub fn handle_break(&mut self, why: &str) {
-        if self.broken.is_some() {
-            return;
-        }
+        let stage = self.stage();
+        self.break_with(outcome::of_break(stage, why), finding::of_break(stage, why));
+    }
+
+    /// Tells that the content can't be read to its end: no fault of the next hop.
+    pub fn handle_content_lost(&mut self, why: &str) {
+        self.break_with(outcome::of_break(self.stage(), why), Finding::Served);
+    }
+
+    fn stage(&self) -> Stage {
         let sending = self.progress.as_ref().is_some_and(|progress| progress.sending_content);
-        let stage = match self.expected.front() {
+        match self.expected.front() {
             _ if sending => Stage::Content,
             Some(expected) => expected.stage(),
             None => Stage::Mail,
-        };
-        self.break_with(outcome::of_break(stage, why));
+        }
     }
 
     /// What is being waited for.
@@ -273,6 +285,11 @@ impl Dialog {
     /// on a connection that had served before, another one deserves a try.
     pub fn was_unheard(&self) -> bool {
         self.unheard
+    }
+
+    /// What the last transaction says of the site; before any, what the greeting and the hello do.
+    pub fn finding(&self) -> &Finding {
+        &self.finding
     }
 
     /// The reply to the last probe's RCPT, once; none if it did not come to that.
@@ -327,6 +344,9 @@ impl Dialog {
         if let (Some(progress), false) = (&mut self.progress, reply.code == 421) {
             progress.heard = true;
         }
+        if let Some(complaint) = complaint::judge(reply) {
+            self.finding.add(Finding::Limited(complaint));
+        }
         match expect {
             Expect::Greeting => self.greeted(reply),
             Expect::Ehlo | Expect::Helo => self.helloed(expect, reply),
@@ -339,7 +359,7 @@ impl Dialog {
             Expect::Quit => return self.close(),
         }
         if reply.code == 421 {
-            return self.break_with(outcome::of_reply(expect.stage(), reply));
+            return self.break_off(expect.stage(), reply);
         }
         self.pump();
     }
@@ -349,14 +369,14 @@ impl Dialog {
     fn unasked(&mut self, reply: &ServerReply) {
         let sending = self.progress.as_ref().is_some_and(|progress| progress.sending_content);
         match reply.code / 100 {
-            4 | 5 if sending => self.break_with(outcome::of_reply(Stage::Content, reply)),
+            4 | 5 if sending => self.break_off(Stage::Content, reply),
             _ => self.handle_break("it spoke out of turn"),
         }
     }
 
     fn greeted(&mut self, reply: &ServerReply) {
         if !reply.is_positive() {
-            return self.break_with(outcome::of_reply(Stage::Greeting, reply));
+            return self.break_off(Stage::Greeting, reply);
         }
         let verb = match self.protocol {
             Protocol::Smtp => "EHLO",
@@ -377,7 +397,7 @@ impl Dialog {
         if fall_back {
             self.unsent.push_back((format!("HELO {}", self.hello), Expect::Helo));
         } else {
-            self.break_with(outcome::of_reply(Stage::Hello, reply));
+            self.break_off(Stage::Hello, reply);
         }
     }
 
@@ -469,10 +489,16 @@ impl Dialog {
         }
     }
 
-    fn break_with(&mut self, outcome: Outcome) {
+    /// A reply ends the dialogue.
+    fn break_off(&mut self, stage: Stage, reply: &ServerReply) {
+        self.break_with(outcome::of_reply(stage, reply), finding::of_reply(stage, reply));
+    }
+
+    fn break_with(&mut self, outcome: Outcome, finding: Finding) {
         if self.broken.is_some() {
             return;
         }
+        self.finding.add(finding);
         // Nobody was told yet what waits to be sent.
         self.outputs.retain(|output| !matches!(output, Output::Send(_) | Output::SendContent));
         self.unheard = self.progress.as_ref().is_some_and(|progress| !progress.heard);

@@ -16,6 +16,15 @@ pub enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// The reply, or why there is no better outcome.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Delivered(reason) | Self::Deferred(reason) | Self::Failed(reason) => reason,
+        }
+    }
+}
+
 /// How far a dialogue had come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {

@@ -143,7 +143,7 @@ mod tests {
                 (1, Outcome::Failed("no".repeat(1000))),
                 (2, Outcome::Deferred("later".into())),
             ],
-            outage: false,
+            finding: Default::default(),
         };
         Record { assignment: &assignment(), delivery: &delivery, decision, now_ms: 5 }.changes()
     }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::stream::{self, Address, Stream};
 use crate::delivery::dialog::{Dialog, Output, Phase, Protocol, Transaction};
+use crate::delivery::finding::{Finding, NoConnection};
 use crate::delivery::outcome::Outcome;
 use crate::route::next_hop::{NextHop, Transport};
 use crate::syntax::content::Encoder;
@@ -83,24 +84,33 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first address that answers, and says hello as `hostname`. The error is the
+    /// Connects to the first address that answers, and says hello as `hostname`. The error has the
     /// outcome for every recipient: a host that takes no mail at all (521) fails them only if no
-    /// other address of the next hop does better (rfc5321bis 5.1).
-    pub async fn open(next_hop: &NextHop, hostname: &str, times: Times) -> Result<Self, Outcome> {
+    /// other address of the next hop does better (rfc5321bis 5.1). A site is unreachable only if
+    /// none of its addresses answered.
+    pub async fn open(
+        next_hop: &NextHop,
+        hostname: &str,
+        times: Times,
+    ) -> Result<Self, NoConnection> {
         let protocol = match next_hop.transport {
             Transport::Smtp => Protocol::Smtp,
             Transport::Lmtp => Protocol::Lmtp,
         };
         let addresses = stream::addresses(&next_hop.place, times.connect).await;
-        let mut worst: Option<Outcome> = None;
-        for address in addresses.map_err(Outcome::Deferred)? {
+        let mut worst: Option<NoConnection> = None;
+        for address in addresses.map_err(NoConnection::unreachable)? {
             match Self::open_address(&address, protocol, hostname, times).await {
                 Ok(connection) => return Ok(connection),
-                Err(Outcome::Failed(_)) if matches!(worst, Some(Outcome::Deferred(_))) => {}
-                Err(outcome) => worst = Some(outcome),
+                Err(failed) => {
+                    worst = Some(match worst {
+                        Some(was) => was.or(failed),
+                        None => failed,
+                    });
+                }
             }
         }
-        Err(worst.unwrap_or_else(lost))
+        Err(worst.unwrap_or_else(|| NoConnection::unreachable("it has no address".to_owned())))
     }
 
     async fn open_address(
@@ -108,14 +118,18 @@ impl Connection {
         protocol: Protocol,
         hostname: &str,
         times: Times,
-    ) -> Result<Self, Outcome> {
-        let stream = stream::connect(address, times.connect).await.map_err(Outcome::Deferred)?;
+    ) -> Result<Self, NoConnection> {
+        let stream = stream::connect(address, times.connect).await;
+        let stream = stream.map_err(NoConnection::unreachable)?;
         let dialog = Dialog::new(protocol, hostname);
         let mut connection = Self { stream, dialog, times };
         match connection.advance(&mut NoContent).await {
             Progress::Ready => Ok(connection),
             // The dialogue is broken and answers any transaction with the reason.
-            _ => Err(connection.refusal().await),
+            _ => {
+                let outcome = connection.refusal().await;
+                Err(NoConnection { outcome, finding: connection.finding() })
+            }
         }
     }
 
@@ -147,6 +161,11 @@ impl Connection {
                 Progress::Closed => return Vec::new(),
             }
         }
+    }
+
+    /// What the last transaction says of the site.
+    pub fn finding(&self) -> Finding {
+        self.dialog.finding().clone()
     }
 
     /// Whether the next hop offers 8BITMIME.
@@ -232,7 +251,7 @@ impl Connection {
             match content.next_piece() {
                 Ok(Some(piece)) => encoder.encode(&piece, &mut wire),
                 Ok(None) => break,
-                Err(why) => return self.dialog.handle_break(&why),
+                Err(why) => return self.dialog.handle_content_lost(&why),
             }
             // The last piece waits, so that it leaves together with the final dot.
             if wire.len() > SEND_OCTETS {
