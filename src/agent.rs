@@ -2,7 +2,7 @@
 //!
 //! Promises one outcome for each recipient it was given, unless the message is gone; that content
 //! which fails its checksum is never finished; and that a kept connection which turns out to be dead
-//! costs no attempt.
+//! costs no attempt. A probe sees whether a destination serves, without any message.
 
 mod content;
 
@@ -127,6 +127,18 @@ impl Agent {
         Delivery { envelope: Some(envelope), outcomes, finding }
     }
 
+    /// Sees whether a destination serves: a new connection, its hello, and NOOP. No message is put at
+    /// risk, so that one which breaks its connections can't keep the destination shut. The
+    /// connection is kept for the next delivery; the error says why there is none.
+    pub async fn probe(&self, destination: &Destination, times: Times) -> Result<(), String> {
+        let Destination::Hop(next_hop, _) = destination else { return Ok(()) };
+        let opened = self.pool.open(next_hop, times).await;
+        let mut connection = opened.map_err(|failed| failed.outcome.reason().to_owned())?;
+        connection.noop().await?;
+        self.pool.put(next_hop, connection);
+        Ok(())
+    }
+
     fn load(&self, id: MessageId) -> Result<(Loaded, Envelope), ReadError> {
         let loaded = self.spool.load(id)?;
         let envelope = Envelope::decode(&loaded.envelope).map_err(ReadError::Damaged)?;
@@ -240,3 +252,6 @@ fn transaction(envelope: &Envelope, batch: &[u32], size: u64) -> Transaction {
         probe: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

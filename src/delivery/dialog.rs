@@ -58,7 +58,7 @@ impl Transaction {
 pub enum Output {
     /// Send these octets.
     Send(Vec<u8>),
-    /// The greeting and the hello are over: a transaction may begin.
+    /// The greeting and the hello, or a NOOP, are over: a transaction may begin.
     Ready,
     /// Send the content, dot-stuffed and ended, then call `handle_content_sent`.
     SendContent,
@@ -96,6 +96,7 @@ enum Expect {
     LoneDot,
     /// The final dot for one recipient, or for all.
     Final(Option<usize>),
+    Noop,
     Quit,
 }
 
@@ -108,6 +109,7 @@ impl Expect {
             Self::Rcpt(_) => Stage::Recipient,
             Self::Data | Self::LoneDot => Stage::Data,
             Self::Final(_) => Stage::Final,
+            Self::Noop => Stage::Noop,
         }
     }
 }
@@ -205,6 +207,13 @@ impl Dialog {
             return self.finish_with(&outcome);
         }
         self.write_envelope();
+        self.pump();
+    }
+
+    /// Says NOOP, for a sign of life: `Ready` if the answer is 2yz, else the dialogue is over. Only
+    /// where a transaction may begin.
+    pub fn noop(&mut self) {
+        self.unsent.push_back(("NOOP".to_owned(), Expect::Noop));
         self.pump();
     }
 
@@ -356,6 +365,7 @@ impl Dialog {
             Expect::Data => self.data_answered(reply),
             Expect::LoneDot => self.finish(),
             Expect::Final(recipient) => self.content_judged(recipient, reply),
+            Expect::Noop => self.nooped(reply),
             Expect::Quit => return self.close(),
         }
         if reply.code == 421 {
@@ -398,6 +408,14 @@ impl Dialog {
             self.unsent.push_back((format!("HELO {}", self.hello), Expect::Helo));
         } else {
             self.break_off(Stage::Hello, reply);
+        }
+    }
+
+    fn nooped(&mut self, reply: &ServerReply) {
+        if reply.is_positive() {
+            self.outputs.push_back(Output::Ready);
+        } else {
+            self.break_off(Stage::Noop, reply);
         }
     }
 

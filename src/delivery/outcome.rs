@@ -42,6 +42,8 @@ pub enum Stage {
     Content,
     /// The reply to the final dot.
     Final,
+    /// NOOP.
+    Noop,
 }
 
 impl Stage {
@@ -54,6 +56,7 @@ impl Stage {
             Self::Data => "in reply to DATA",
             Self::Content => "while content was sent",
             Self::Final => "in reply to the content",
+            Self::Noop => "in reply to NOOP",
         }
     }
 }

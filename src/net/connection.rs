@@ -153,6 +153,15 @@ impl Connection {
         })
     }
 
+    /// Asks for a sign of life; why there is none.
+    pub async fn noop(&mut self) -> Result<(), String> {
+        self.dialog.noop();
+        match self.advance(&mut NoContent).await {
+            Progress::Ready => Ok(()),
+            _ => Err(self.refusal().await.reason().to_owned()),
+        }
+    }
+
     async fn finish_transaction(&mut self, content: &mut impl Source) -> Vec<Outcome> {
         loop {
             match self.advance(content).await {
