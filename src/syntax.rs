@@ -8,3 +8,4 @@ pub mod content;
 pub mod header;
 pub mod path;
 pub mod reply;
+pub mod stream;
