@@ -17,6 +17,7 @@ mod recipients;
 mod reference;
 mod template;
 mod value;
+mod word;
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ use toml::de::DeTable;
 
 pub use declare::{
     Config, Control, Domain, Format, Level, Listener, Log, Metrics, Probe, Queue, Relay, Report,
-    Role, Route, SECTIONS, Timeout,
+    Role, Route, SECTIONS, Site, Tenant, Timeout,
 };
 pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};

@@ -40,7 +40,7 @@ pub use listeners::Sockets;
 use metrics::Metrics;
 use observer::Groups;
 pub use privileges::{make_spool, prepare};
-pub use settings::table;
+pub use settings::{table, tenants};
 
 /// Requests to the dispatcher that may wait.
 const REQUESTS: usize = 1024;

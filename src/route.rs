@@ -5,6 +5,7 @@
 //! how mail leaves; it never grants that somebody may send it. Knows no I/O: tables come in as
 //! values.
 
+pub mod limit;
 pub mod next_hop;
 pub mod pattern;
 pub mod recipients;
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::syntax::path::{ForwardPath, Mailbox};
+use limit::Limits;
 use next_hop::{NextHop, Via};
 use pattern::Pattern;
 use recipients::Recipients;
@@ -28,6 +30,8 @@ pub struct Domain {
     pub recipients: Recipients,
     /// Where postmaster@ and abuse@ go, if elsewhere.
     pub postmaster: Option<Mailbox>,
+    /// Its own limits, beside those of the next hop.
+    pub limits: Limits,
     /// The line of the configuration that declares it.
     pub line: usize,
 }
@@ -39,7 +43,7 @@ pub struct Rule {
     pub recipient: Pattern,
     /// What is done.
     pub via: Via,
-    /// What is done with content that the next hop may mind.
+    /// How its mail is handed over.
     pub handling: Handling,
     /// The line of the configuration that declares it.
     pub line: usize,
@@ -67,13 +71,16 @@ pub enum LongLines {
     Bounce,
 }
 
-/// What is done with content that an SMTP next hop may mind; LMTP gets everything as it is.
+/// How mail is handed to a next hop. Content that an SMTP next hop may mind is handled as the route
+/// says; LMTP gets everything as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 pub struct Handling {
     /// 8-bit content.
     pub eight_bit: EightBit,
     /// Long lines.
     pub long_lines: LongLines,
+    /// The limits of the route or domain itself.
+    pub limits: Limits,
 }
 
 /// All domains and routes.
@@ -83,6 +90,10 @@ pub struct Table {
     rules: Vec<Rule>,
     /// Where mail for a bare `<Postmaster>` goes.
     postmaster: Option<Mailbox>,
+    /// The limits of next hops that have their own.
+    sites: HashMap<NextHop, Limits>,
+    /// The limits of every next hop as far as it has none of its own.
+    every_site: Limits,
 }
 
 /// What the table says of a recipient.
@@ -129,7 +140,35 @@ impl Table {
         let postmaster = postmaster.or_else(|| domains.first().and_then(of_first));
         let domains =
             domains.into_iter().map(|domain| (domain.name.to_ascii_lowercase(), domain)).collect();
-        Self { domains, rules, postmaster }
+        Self { domains, rules, postmaster, sites: HashMap::new(), every_site: Limits::default() }
+    }
+
+    /// The same with limits: of every next hop, and of some by themselves.
+    #[must_use]
+    pub fn with_limits(
+        mut self,
+        every_site: Limits,
+        sites: impl IntoIterator<Item = (NextHop, Limits)>,
+    ) -> Self {
+        self.every_site = every_site;
+        self.sites = sites.into_iter().collect();
+        self
+    }
+
+    /// What holds for a next hop as a whole, whichever routes lead there.
+    pub fn site_limits(&self, next_hop: &NextHop) -> Limits {
+        self.sites.get(next_hop).copied().unwrap_or_default().or(self.every_site)
+    }
+
+    /// What holds for each transaction and connection to a destination: its own limits, else those
+    /// of its next hop.
+    pub fn limits(&self, destination: &Destination) -> Limits {
+        match destination {
+            Destination::Hop(next_hop, handling) => handling.limits.or(self.site_limits(next_hop)),
+            Destination::Discard | Destination::Reject | Destination::Unroutable => {
+                Limits::default()
+            }
+        }
     }
 
     /// The final recipient of a forward-path: postmaster and abuse may be mapped (rfc5321bis 4.5.1,
@@ -161,7 +200,10 @@ impl Table {
     /// Where queued mail for a final recipient goes now.
     pub fn destination(&self, mailbox: &Mailbox) -> Destination {
         match self.way(mailbox) {
-            Way::Domain(domain) => Destination::Hop(domain.next_hop.clone(), Handling::default()),
+            Way::Domain(domain) => {
+                let handling = Handling { limits: domain.limits, ..Handling::default() };
+                Destination::Hop(domain.next_hop.clone(), handling)
+            }
             Way::Rule(Rule { via: Via::Hop(hop), handling, .. }) => {
                 Destination::Hop(hop.clone(), *handling)
             }
@@ -182,6 +224,7 @@ mod tests {
             next_hop: "lmtp:unix:/run/lmtp".parse().unwrap(),
             recipients: Recipients::Any,
             postmaster: postmaster.map(|mailbox| mailbox.parse().unwrap()),
+            limits: Limits { rate: "5/s".parse().ok(), ..Limits::default() },
             line: 1,
         };
         let rule = |recipient: &str, via: &str| Rule {
@@ -210,6 +253,25 @@ mod tests {
         assert_eq!(destination("a@ONE.example"), "lmtp:unix:/run/lmtp");
         assert_eq!(destination("a@far.example"), "smtp://relay.example:25");
         assert_eq!(destination("a@sub.one.example"), "unroutable");
+    }
+
+    #[test]
+    fn what_a_domain_limits_comes_before_its_next_hop_and_that_before_the_rest() {
+        let store: NextHop = "lmtp:unix:/run/lmtp".parse().unwrap();
+        let every = Limits {
+            concurrency: Some(9),
+            recipients_per_transaction: Some(8),
+            ..Limits::default()
+        };
+        let site = Limits { concurrency: Some(7), rate: "6/s".parse().ok(), ..Limits::default() };
+        let table = table().with_limits(every, [(store.clone(), site)]);
+        let of = |mailbox: &str| table.destination(&mailbox.parse().unwrap());
+        assert_eq!(of("a@one.example"), of("a@two.example"), "one next hop is one destination");
+        assert_eq!(table.site_limits(&store), site.or(every));
+        let own = Limits { rate: "5/s".parse().ok(), ..site }.or(every);
+        assert_eq!(table.limits(&of("a@one.example")), own);
+        assert_eq!(table.limits(&of("a@far.example")), every);
+        assert_eq!(table.limits(&Destination::Discard), Limits::default());
     }
 
     #[test]

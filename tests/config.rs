@@ -170,3 +170,32 @@ fn each_option_has_a_sentence_and_stays_within_its_line() {
     }
     assert!(reference().lines().all(|line| line.chars().count() <= 100));
 }
+
+#[test]
+fn limits_are_those_of_the_nearest_section() {
+    let folder = root().join("tests/config/good-limits");
+    let config = parse(&read(&folder)).unwrap();
+    assert_eq!(config.queue.rate.unwrap().to_string(), "1000/s");
+    let table = angarium::daemon::table(&config);
+    let of = |mailbox: &str| {
+        let limits = table.limits(&table.destination(&mailbox.parse().unwrap()));
+        let rate = limits.rate.map(|rate| rate.to_string());
+        (
+            limits.concurrency.unwrap(),
+            rate.unwrap_or_default(),
+            limits.recipients_per_transaction.unwrap(),
+            limits.messages_per_connection.unwrap(),
+        )
+    };
+    assert_eq!(of("a@example.org"), (40, "100/s".into(), 50, 20));
+    assert_eq!(of("a@slow.example"), (5, "20/m".into(), 5, 1));
+    assert_eq!(of("a@other.example"), (5, "1000/h".into(), 50, 20));
+    let tenants = angarium::daemon::tenants(&config);
+    let (host, every) = (tenants.limits("2001:db8:0:0::/64"), tenants.limits("192.0.2.1"));
+    assert_eq!((host.concurrency, host.backlog), (Some(2), Some(1000)));
+    assert_eq!(host.rate.unwrap().to_string(), "100/d");
+    assert_eq!((every.concurrency, every.backlog, every.rate), (Some(10), Some(5000), None));
+    assert_eq!(tenants.limits("joe@example.org"), every);
+    let default = angarium::daemon::tenants(&Config::default());
+    assert_eq!(default.each(), Default::default(), "nobody is limited unless it is said");
+}

@@ -1,4 +1,4 @@
-//! Kinds of values that name a place: domains, mailboxes, paths, sockets and networks.
+//! Kinds of values that name a place or a tenant: domains, mailboxes, paths, sockets, networks.
 //!
 //! What could be meant in two ways is refused rather than guessed: a network with bits set after
 //! its prefix, a path of a socket that depends on the folder of the day. Domains become lower
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::value::{Kind, Site, Written, string};
+use crate::policy::tenant;
 use crate::route::next_hop::socket_path_fault;
 use crate::route::pattern::{domain_fault, local_part_fault};
 
@@ -161,5 +162,23 @@ impl Kind for Network {
             return None;
         }
         Some(net)
+    }
+}
+
+/// A tenant: an address, a /64 or a login; always by the name that it has elsewhere.
+pub(super) enum TenantName {}
+
+impl Kind for TenantName {
+    type Value = String;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
+        let text = string(value, site, "an address or a login in quotes")?;
+        match tenant::parse_name(text) {
+            Ok(name) => Some(name),
+            Err(why) => {
+                site.fault(value, &format!("cannot be \"{text}\"; {why}"));
+                None
+            }
+        }
     }
 }

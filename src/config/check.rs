@@ -1,32 +1,95 @@
-//! What options must satisfy together: no two of the same, nothing that would loop, nobody's
-//! open relay.
+//! What options must satisfy together: no two of the same, nothing that would loop, no limit for
+//! nobody, nobody's open relay.
 //!
 //! Each check sees what could be read, so that one fault does not hide another.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::declare::{Domain, Listener, Metrics, Probe, Relay, Route};
+use super::declare::{Domain, Listener, Metrics, Probe, Relay, Route, Site, Tenant};
+use super::fault::nearest;
 use super::read::{Item, Reading};
 use crate::route::next_hop::{NextHop, Place, Via};
 
 /// Each domain is declared once.
 pub(super) fn domains(reading: &mut Reading<'_>, domains: &[Item<'_, Domain>]) {
-    let mut first: HashMap<&str, usize> = HashMap::new();
-    for item in domains {
-        let Some(domain) = &item.read else { continue };
-        if let Some(line) = first.get(domain.name.as_str()) {
+    once(reading, domains, "domain", |domain| domain.name.clone());
+}
+
+/// Each tenant is declared once.
+pub(super) fn tenants(reading: &mut Reading<'_>, tenants: &[Item<'_, Tenant>]) {
+    once(reading, tenants, "tenant", |tenant| tenant.name.clone());
+}
+
+/// Each site is declared once, and is one: limits for a misspelt next hop would hold for nobody.
+pub(super) fn sites(
+    reading: &mut Reading<'_>,
+    sites: &[Item<'_, Site>],
+    domains: &[Item<'_, Domain>],
+    routes: &[Item<'_, Route>],
+) {
+    once(reading, sites, "site", |site| site.name.to_string());
+    if domains.iter().any(|item| item.read.is_none())
+        || routes.iter().any(|item| item.read.is_none())
+    {
+        // One that can't be read may be what leads there.
+        return;
+    }
+    let hops: Vec<NextHop> =
+        places(domains, routes).into_iter().map(|(next_hop, _)| next_hop).collect();
+    for item in sites {
+        let Some(site) = item.read.as_ref().filter(|site| !hops.contains(&site.name)) else {
+            continue;
+        };
+        let names: Vec<String> = hops.iter().map(NextHop::to_string).collect();
+        let name = site.name.to_string();
+        let right = match nearest(&name, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "name the next hop as `deliver` or `via` does".to_owned(),
+        };
+        let message = format!("no [[domain]] and no [[route]] leads to {name}; {right}");
+        reading.report(item.span("name"), message);
+    }
+}
+
+/// Reports what has the same name as one before.
+fn once<T>(
+    reading: &mut Reading<'_>,
+    items: &[Item<'_, T>],
+    what: &str,
+    name_of: impl Fn(&T) -> String,
+) {
+    let mut first: HashMap<String, usize> = HashMap::new();
+    for item in items {
+        let Some(name) = item.read.as_ref().map(&name_of) else { continue };
+        if let Some(line) = first.get(&name) {
             let message = format!(
-                "the domain {} is already declared at line {line}; remove one of the two",
-                domain.name
+                "the {what} {name} is already declared at line {line}; remove one of the two"
             );
             reading.report(item.span("name"), message);
         } else {
-            first.insert(&domain.name, item.line);
+            first.insert(name, item.line);
         }
     }
+}
+
+/// The next hops that mail is led to, with where that is written.
+fn places(
+    domains: &[Item<'_, Domain>],
+    routes: &[Item<'_, Route>],
+) -> Vec<(NextHop, Range<usize>)> {
+    let of_domains = domains.iter().filter_map(|item| {
+        let domain = item.read.as_ref()?;
+        Some((domain.deliver.clone(), item.span("deliver")))
+    });
+    let of_routes = routes.iter().filter_map(|item| match &item.read.as_ref()?.via {
+        Via::Hop(next_hop) => Some((next_hop.clone(), item.span("via"))),
+        Via::Discard | Via::Reject => None,
+    });
+    of_domains.chain(of_routes).collect()
 }
 
 /// No two listeners want the same port of the same address.
@@ -86,19 +149,7 @@ pub(super) fn next_hops(
     domains: &[Item<'_, Domain>],
     routes: &[Item<'_, Route>],
 ) {
-    let hop_of = |route: &Route| match &route.via {
-        Via::Hop(hop) => Some(hop.clone()),
-        Via::Discard | Via::Reject => None,
-    };
-    let of_domains = domains.iter().filter_map(|item| {
-        let domain = item.read.as_ref()?;
-        Some((domain.deliver.clone(), item.span("deliver")))
-    });
-    let of_routes = routes.iter().filter_map(|item| {
-        let route = item.read.as_ref()?;
-        Some((hop_of(route)?, item.span("via")))
-    });
-    for (hop, span) in of_domains.chain(of_routes) {
+    for (hop, span) in places(domains, routes) {
         let own = listeners
             .iter()
             .find(|item| item.read.as_ref().is_some_and(|listener| leads_to(&hop, listener.bind)));

@@ -11,13 +11,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::{
-    Bind, BindOrNot, DomainName, File, LocalPartOrMailbox, Mailbox, Network, SocketPath,
+    Bind, BindOrNot, DomainName, File, LocalPartOrMailbox, Mailbox, Network, SocketPath, TenantName,
 };
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
 use super::template::TemplateOf;
-use super::value::{Count, Flag, List, Named, NotEmpty, OneOf, Parsed, Size, Span, Text};
+use super::value::{
+    Count, Flag, List, NotEmpty, OneOf, Parsed, PerTime, PerTimeOrNot, Size, Span, Text,
+};
+pub use super::word::{Format, Level, Role};
 use crate::report::template::Template;
+use crate::route::limit::Rate;
 use crate::route::next_hop::{NextHop, Via};
 use crate::route::pattern::Pattern;
 use crate::route::recipients::Recipients;
@@ -30,6 +34,8 @@ pub const SECTIONS: &[Described] = &[
     Domain::DESCRIBED,
     Relay::DESCRIBED,
     Route::DESCRIBED,
+    Site::DESCRIBED,
+    Tenant::DESCRIBED,
     Queue::DESCRIBED,
     Report::DESCRIBED,
     Probe::DESCRIBED,
@@ -74,6 +80,10 @@ sections! {
         relay: Relay;
         /// How mail for others leaves; the first match wins.
         routes: Vec<Route>;
+        /// Next hops with limits of their own.
+        sites: Vec<Site>;
+        /// Tenants with limits of their own.
+        tenants: Vec<Tenant>;
         /// The queue.
         queue: Queue;
         /// Reports to senders.
@@ -150,6 +160,19 @@ sections! {
         /// without it, to the mailboxes of these names.
         postmaster: Option<String> as LocalPartOrMailbox = optional r#""admin""#,
             by "rfc5321bis 4.5.1";
+
+        /// The most deliveries at a time that this section leads to, beside what holds for the next
+        /// hop as a whole.
+        concurrency: Option<usize> as Count = optional "20", in "1" to "100000";
+
+        /// The most messages in a time, likewise: "20/s", "600/m" or "5000/h".
+        rate: Option<Rate> as PerTime = optional r#""20/s""#;
+
+        /// The most recipients of one transaction; without it, as for the next hop.
+        recipients_per_transaction: Option<usize> as Count = optional "100", in "1" to "10000";
+
+        /// The most messages over one connection; without it, as for the next hop.
+        messages_per_connection: Option<usize> as Count = optional "100", in "1" to "100000";
     } and {
         /// The line of its header.
         line: usize;
@@ -182,6 +205,59 @@ sections! {
         /// are, or "bounce", let the message fail.
         long_lines: LongLines as OneOf<LongLines> = default r#""pass""#,
             by "rfc5321bis 4.5.3.1.6";
+
+        /// The most deliveries at a time that this section leads to, beside what holds for the next
+        /// hop as a whole.
+        concurrency: Option<usize> as Count = optional "20", in "1" to "100000";
+
+        /// The most messages in a time, likewise: "20/s", "600/m" or "5000/h".
+        rate: Option<Rate> as PerTime = optional r#""20/s""#;
+
+        /// The most recipients of one transaction; without it, as for the next hop.
+        recipients_per_transaction: Option<usize> as Count = optional "100", in "1" to "10000";
+
+        /// The most messages over one connection; without it, as for the next hop.
+        messages_per_connection: Option<usize> as Count = optional "100", in "1" to "100000";
+    } and {
+        /// The line of its header.
+        line: usize;
+    }
+
+    /// A next hop with limits of its own, whichever sections lead there.
+    Array Site = "site" {
+        /// The next hop, as it is written in `deliver` or `via`.
+        name: NextHop as Parsed<NextHop> = required r#""smtp://10.0.0.7:25""#;
+
+        /// The most deliveries at a time; without it, `route_concurrency` of [queue].
+        concurrency: Option<usize> as Count = optional "20", in "1" to "100000";
+
+        /// The most messages in a time; without it, `site_rate` of [queue]: "20/s", "600/m" or "5000/h".
+        rate: Option<Rate> as PerTime = optional r#""20/s""#;
+
+        /// The most recipients of one transaction; without it, as in [queue].
+        recipients_per_transaction: Option<usize> as Count = optional "100", in "1" to "10000";
+
+        /// The most messages over one connection; without it, as in [queue].
+        messages_per_connection: Option<usize> as Count = optional "100", in "1" to "100000";
+    } and {
+        /// The line of its header.
+        line: usize;
+    }
+
+    /// One who sends, with limits of their own.
+    Array Tenant = "tenant" {
+        /// Who: the address of a client, the /64 of an IPv6 client, or the login of a user.
+        name: String as TenantName = required r#""192.0.2.7""#;
+
+        /// The most deliveries at a time; without it, `tenant_concurrency` of [queue].
+        concurrency: Option<usize> as Count = optional "20", in "1" to "100000";
+
+        /// The most messages in a time; without it, `tenant_rate` of [queue]: "20/s", "600/m" or
+        /// "5000/h".
+        rate: Option<Rate> as PerTime = optional r#""20/s""#;
+
+        /// How much may wait; without it, `tenant_backlog` of [queue].
+        backlog: Option<usize> as Count = optional "10000", in "1" to "1000000000";
     } and {
         /// The line of its header.
         line: usize;
@@ -224,6 +300,33 @@ sections! {
 
         /// The most deliveries at a time, to all routes together.
         max_deliveries: usize as Count = default "500", in "1" to "100000";
+
+        /// The most recipients of one transaction. Every server takes 100; what it refuses as too
+        /// many goes in another one.
+        recipients_per_transaction: usize as Count = default "100", in "1" to "10000",
+            by "rfc5321bis 4.5.3.1.8";
+
+        /// The most messages over one connection; then it is closed with QUIT, and the next message
+        /// gets a new one.
+        messages_per_connection: usize as Count = default "100", in "1" to "100000";
+
+        /// The most messages in a time that leave by all routes together, as "1000/s", "600/m" or
+        /// "20/h"; "" for no limit.
+        rate: Option<Rate> as PerTimeOrNot = default r#""""#;
+
+        /// The most messages in a time to each next hop; "" for no limit.
+        site_rate: Option<Rate> as PerTimeOrNot = default r#""""#;
+
+        /// The most deliveries at a time of mail from each tenant: the client's address, for IPv6
+        /// its /64, or who has logged in. 0: as many as its fair share allows.
+        tenant_concurrency: usize as Count = default "0", in "0" to "100000";
+
+        /// The most messages in a time that leave for each tenant; more wait. "" for no limit.
+        tenant_rate: Option<Rate> as PerTimeOrNot = default r#""""#;
+
+        /// How much may wait for each tenant, a message for three destinations counted three times;
+        /// its new mail gets 452 4.3.1 until there is less, and nobody else's. 0 for no limit.
+        tenant_backlog: usize as Count = default "0", in "0" to "1000000000";
 
         /// The most memory for the content of all messages that are being received; past it,
         /// content goes to disk as it comes.
@@ -317,60 +420,4 @@ sections! {
         /// The least important lines that are written: "error", "warn", "info" or "debug".
         level: Level as OneOf<Level> = default r#""info""#;
     }
-}
-
-/// What a listener does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Takes mail for our domains from anyone.
-    Mx,
-}
-
-impl Named for EightBit {
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("convert", Self::Convert), ("send", Self::Send), ("bounce", Self::Bounce)];
-}
-
-impl Named for LongLines {
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("pass", Self::Pass), ("bounce", Self::Bounce)];
-}
-
-impl Named for Role {
-    const NAMES: &'static [(&'static str, Self)] = &[("mx", Self::Mx)];
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl Named for Format {
-    const NAMES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
-}
-
-/// The importance of a log line; the greater, the more is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Someone must act.
-    Error,
-    /// Someone should look.
-    Warn,
-    /// What happened to each message.
-    Info,
-    /// Every step.
-    Debug,
-}
-
-impl Named for Level {
-    const NAMES: &'static [(&'static str, Self)] = &[
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-    ];
 }

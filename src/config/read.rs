@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::check;
-use super::declare::{Config, Domain, Listener, Route, SECTIONS};
+use super::declare::{self, Config, Domain, Listener, Route, SECTIONS, Tenant};
 use super::environment::Overrides;
 use super::fault::{Fault, Origin, Source, nearest};
 use super::option::{Declared, Described, Section, Shape};
@@ -117,7 +117,11 @@ impl<'a> Reading<'a> {
         }
         let domains = self.array::<Domain>(root);
         let routes = self.array::<Route>(root);
+        let sites = self.array::<declare::Site>(root);
+        let tenants = self.array::<Tenant>(root);
         check::domains(self, &domains);
+        check::sites(self, &sites, &domains, &routes);
+        check::tenants(self, &tenants);
         check::listeners(self, &listeners);
         check::next_hops(self, &listeners, &domains, &routes);
         let relay = self.section(root);
@@ -133,6 +137,8 @@ impl<'a> Reading<'a> {
             all(domains),
             relay,
             all(routes),
+            all(sites),
+            all(tenants),
             self.section(root),
             self.section(root),
             probe,

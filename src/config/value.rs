@@ -14,6 +14,7 @@ use toml::de::DeValue;
 
 use super::fault::{Fault, Origin, nearest};
 use super::option::Declared;
+use crate::route::limit::Rate;
 
 /// A value as it stands in the file, with its place.
 pub(super) type Written<'a> = Spanned<DeValue<'a>>;
@@ -194,6 +195,37 @@ impl Kind for Size {
                 site.fault(value, &why);
                 None
             }
+        }
+    }
+}
+
+/// So many in a time: "1000/s", "600/m".
+pub(super) enum PerTime {}
+
+impl Kind for PerTime {
+    type Value = Rate;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<Rate> {
+        match value.get_ref().as_str() {
+            None | Some("") => {
+                site.fault(value, &format!("is no rate in quotes; {}", Rate::FORMS));
+                None
+            }
+            Some(_) => Parsed::<Rate>::read(value, site),
+        }
+    }
+}
+
+/// So many in a time, or nothing for no limit.
+pub(super) enum PerTimeOrNot {}
+
+impl Kind for PerTimeOrNot {
+    type Value = Option<Rate>;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<Option<Rate>> {
+        match value.get_ref().as_str() {
+            Some("") => Some(None),
+            _ => PerTime::read(value, site).map(Some),
         }
     }
 }

@@ -7,12 +7,14 @@ use angarium_queue::schedule::{Backoff, Options};
 use crate::config::{self, Config};
 use crate::dispatch;
 use crate::net::connection::Times;
+use crate::policy::tenant::{self, Tenants};
 use crate::probe::Lifetimes;
 use crate::receive::Rules;
 use crate::report;
+use crate::route::limit::Limits;
+use crate::route::next_hop::NextHop;
 use crate::route::{Domain, Handling, Rule, Table};
 use crate::session;
-use crate::session::limit::Limits;
 use crate::syntax::content::BareLineEnds;
 use crate::syntax::path::Mailbox;
 
@@ -26,17 +28,73 @@ pub fn table(config: &Config) -> Table {
             .postmaster
             .as_deref()
             .and_then(|postmaster| mailbox(postmaster, Some(&domain.name))),
+        limits: Limits {
+            concurrency: domain.concurrency.map(to_u32),
+            rate: domain.rate,
+            recipients_per_transaction: domain.recipients_per_transaction.map(to_u32),
+            messages_per_connection: domain.messages_per_connection.map(to_u32),
+        },
         line: domain.line,
     });
     let rules = config.routes.iter().map(|route| Rule {
         recipient: route.recipient.clone(),
         via: route.via.clone(),
-        handling: Handling { eight_bit: route.eight_bit, long_lines: route.long_lines },
+        handling: Handling {
+            eight_bit: route.eight_bit,
+            long_lines: route.long_lines,
+            limits: Limits {
+                concurrency: route.concurrency.map(to_u32),
+                rate: route.rate,
+                recipients_per_transaction: route.recipients_per_transaction.map(to_u32),
+                messages_per_connection: route.messages_per_connection.map(to_u32),
+            },
+        },
         line: route.line,
     });
     let first = config.domains.first().map(|domain| domain.name.as_str());
     let postmaster = config.postmaster.as_deref().and_then(|text| mailbox(text, first));
-    Table::new(domains.collect(), rules.collect(), postmaster)
+    let table = Table::new(domains.collect(), rules.collect(), postmaster);
+    table.with_limits(every_site(&config.queue), config.sites.iter().map(site))
+}
+
+/// The limits of a next hop that has none of its own.
+fn every_site(queue: &config::Queue) -> Limits {
+    Limits {
+        concurrency: Some(to_u32(queue.route_concurrency)),
+        rate: queue.site_rate,
+        recipients_per_transaction: Some(to_u32(queue.recipients_per_transaction)),
+        messages_per_connection: Some(to_u32(queue.messages_per_connection)),
+    }
+}
+
+fn site(site: &config::Site) -> (NextHop, Limits) {
+    let limits = Limits {
+        concurrency: site.concurrency.map(to_u32),
+        rate: site.rate,
+        recipients_per_transaction: site.recipients_per_transaction.map(to_u32),
+        messages_per_connection: site.messages_per_connection.map(to_u32),
+    };
+    (site.name.clone(), limits)
+}
+
+/// What tenants may ask for.
+pub fn tenants(config: &Config) -> Tenants {
+    let queue = &config.queue;
+    let set = |count: usize| Some(to_u32(count)).filter(|&count| count > 0);
+    let each = tenant::Limits {
+        concurrency: set(queue.tenant_concurrency),
+        rate: queue.tenant_rate,
+        backlog: set(queue.tenant_backlog),
+    };
+    let named = config.tenants.iter().map(|tenant| {
+        let limits = tenant::Limits {
+            concurrency: tenant.concurrency.map(to_u32),
+            rate: tenant.rate,
+            backlog: tenant.backlog.map(to_u32),
+        };
+        (tenant.name.clone(), limits)
+    });
+    Tenants::new(each, named)
 }
 
 /// A mailbox, or a local part of `domain`; the configuration has checked that it is one of them.
@@ -49,7 +107,7 @@ pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Ta
     Rules {
         settings: session::Settings {
             hostname: config.hostname.clone(),
-            limits: Limits {
+            limits: session::limit::Limits {
                 message_octets_max: listener.max_message_size,
                 recipients_max: listener.max_recipients,
                 errors_max: listener.max_errors,
@@ -123,4 +181,9 @@ fn times(config: &Config) -> Times {
 
 fn to_millis(duration: &std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The configuration bounds every count far below.
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

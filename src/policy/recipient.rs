@@ -64,6 +64,7 @@ mod tests {
             next_hop: "lmtp:unix:/run/lmtp".parse().unwrap(),
             recipients: Recipients::Any,
             postmaster: Some("ops@far.example".parse().unwrap()),
+            limits: crate::route::limit::Limits::default(),
             line: 1,
         };
         let probed = Domain {
