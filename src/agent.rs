@@ -24,7 +24,8 @@ use crate::route::{Destination, EightBit, Handling, LongLines};
 use crate::syntax::command;
 use content::Content;
 
-/// Most recipients of one transaction: what every server must take (rfc5321bis 4.5.3.1.8).
+/// Most recipients of one transaction where nothing is configured: what every server must take
+/// (rfc5321bis 4.5.3.1.8).
 const RECIPIENTS_MAX: usize = 100;
 
 /// The deliverer, shared by all assignments.
@@ -131,11 +132,11 @@ impl Agent {
     /// risk, so that one which breaks its connections can't keep the destination shut. The
     /// connection is kept for the next delivery; the error says why there is none.
     pub async fn probe(&self, destination: &Destination, times: Times) -> Result<(), String> {
-        let Destination::Hop(next_hop, _) = destination else { return Ok(()) };
+        let Destination::Hop(next_hop, handling) = destination else { return Ok(()) };
         let opened = self.pool.open(next_hop, times).await;
         let mut connection = opened.map_err(|failed| failed.outcome.reason().to_owned())?;
         connection.noop().await?;
-        self.pool.put(next_hop, connection);
+        self.pool.put(next_hop, handling.limits, connection);
         Ok(())
     }
 
@@ -168,7 +169,7 @@ impl Carrier<'_> {
             return all(recipients, &outcome::of_long_lines());
         }
         let mut outcomes = Vec::with_capacity(recipients.len());
-        for batch in recipients.chunks(RECIPIENTS_MAX) {
+        for batch in recipients.chunks(self.recipients_max()) {
             let settled = self.transact(envelope, batch).await;
             let mut settled = settled.into_iter();
             outcomes.extend(batch.iter().map(|&index| {
@@ -179,13 +180,19 @@ impl Carrier<'_> {
         outcomes
     }
 
+    fn recipients_max(&self) -> usize {
+        let limits = self.pool.limits(self.next_hop, self.handling.limits);
+        let limit = limits.recipients_per_transaction.map(|limit| limit.max(1) as usize);
+        limit.unwrap_or(RECIPIENTS_MAX)
+    }
+
     fn minds_long_lines(&self) -> bool {
         self.next_hop.transport == Transport::Smtp && self.handling.long_lines == LongLines::Bounce
     }
 
     /// One transaction, over a kept connection if one lives.
     async fn transact(&mut self, envelope: &Envelope, batch: &[u32]) -> Vec<Outcome> {
-        if let Some(connection) = self.pool.take(self.next_hop)
+        if let Some(connection) = self.pool.take(self.next_hop, self.handling.limits)
             && let Some(outcomes) = self.transact_over(connection, envelope, batch, true).await
         {
             return outcomes;
@@ -210,7 +217,7 @@ impl Carrier<'_> {
         kept: bool,
     ) -> Option<Vec<Outcome>> {
         if let Err(outcome) = self.fit(&connection, envelope) {
-            self.pool.put(self.next_hop, connection);
+            self.pool.put(self.next_hop, self.handling.limits, connection);
             return Some(vec![outcome; batch.len()]);
         }
         let transaction = transaction(envelope, batch, self.content.octets());
@@ -219,7 +226,7 @@ impl Carrier<'_> {
         if !gone {
             self.finding.add(connection.finding());
         }
-        self.pool.put(self.next_hop, connection);
+        self.pool.put(self.next_hop, self.handling.limits, connection);
         (!gone).then_some(outcomes)
     }
 

@@ -76,12 +76,13 @@ impl Daemon {
         let (accepted, arrivals) = mpsc::unbounded_channel();
         let memory = config.queue.content_memory;
         let intake = Arc::new(Intake::new(spool.clone(), &config.hostname, memory, accepted));
-        let pool = Arc::new(Pool::new(&config.hostname));
+        let table = Arc::new(table(&config));
+        let current = watch::Sender::new(Arc::clone(&table));
+        let pool = Arc::new(Pool::new(&config.hostname, current.subscribe()));
         let positive = config.probe.positive_lifetime;
         let cache = Cache::open(&config.spool.join("recipients"), positive, clock::now_ms());
         let prober = Arc::new(Prober::new(Arc::clone(&pool), cache));
 
-        let table = Arc::new(table(&config));
         let (requests, dispatching) = start_dispatcher(&config, &spool, &pool, &table, arrivals);
         let (recovered, recovery) = oneshot::channel();
         let (kept, told) = (spool.clone(), requests.clone());
@@ -90,7 +91,6 @@ impl Daemon {
             Err(error) => drop(failed.send(error.to_string())),
         };
         let keep_idle = watch::Sender::new(config.timeout.keep_idle);
-        let current = watch::Sender::new(Arc::clone(&table));
         let operator = control::Services {
             spool: spool.clone(),
             folder: config.spool.clone(),

@@ -1,18 +1,22 @@
 //! Floor 5: idle connections to next hops, kept for the next message to the same place.
 //!
-//! Promises that a connection is kept at most `keep_idle`, is looked at before it is given out, and
-//! says QUIT when its time is over. Bounded per next hop by the route's concurrency, since only
-//! deliveries put connections here.
+//! Promises that a connection is kept at most `keep_idle`, is looked at before it is given out,
+//! carries no more messages than its next hop or route allows, and says QUIT when its time is over.
+//! Bounded per next hop by the route's concurrency, since only deliveries put connections here.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use tokio::sync::watch;
 
 use crate::delivery::finding::NoConnection;
 use crate::event;
 use crate::net::clock;
 use crate::net::connection::{Connection, Times};
+use crate::route::Table;
+use crate::route::limit::Limits;
 use crate::route::next_hop::NextHop;
 
 /// The pool, shared by deliveries and probes.
@@ -22,26 +26,46 @@ pub struct Pool {
     idle: DashMap<NextHop, VecDeque<(Instant, Connection)>>,
     /// Next hops that could not be reached, and when that was last told.
     out: DashMap<NextHop, Instant>,
+    /// The limits of next hops.
+    table: watch::Receiver<Arc<Table>>,
 }
 
 /// How often the alarm of an outage is repeated.
 const ALARM_TIME: Duration = Duration::from_secs(60);
 
 impl Pool {
-    /// An empty pool whose connections say hello as `hostname`.
-    pub fn new(hostname: &str) -> Self {
-        Self { hostname: hostname.to_owned(), idle: DashMap::new(), out: DashMap::new() }
+    /// An empty pool whose connections say hello as `hostname`; next hops have the limits of the
+    /// current `table`.
+    pub fn new(hostname: &str, table: watch::Receiver<Arc<Table>>) -> Self {
+        let (idle, out) = (DashMap::new(), DashMap::new());
+        Self { hostname: hostname.to_owned(), idle, out, table }
     }
 
-    /// The connection to `next_hop` that was used last and is still alive, if any.
-    pub fn take(&self, next_hop: &NextHop) -> Option<Connection> {
+    /// The limits that hold for a next hop where a route has its `own`.
+    pub fn limits(&self, next_hop: &NextHop, own: Limits) -> Limits {
+        own.or(self.table.borrow().site_limits(next_hop))
+    }
+
+    /// The connection to `next_hop` that was used last, is still alive and may carry another
+    /// message, if any; `own` are the limits of the route.
+    pub fn take(&self, next_hop: &NextHop, own: Limits) -> Option<Connection> {
         let mut connections = self.idle.get_mut(next_hop)?;
         while let Some((_, mut connection)) = connections.pop_back() {
-            if connection.is_alive() {
-                return Some(connection);
+            if !connection.is_alive() {
+                continue;
             }
+            if self.is_used_up(next_hop, own, &connection) {
+                tokio::spawn(connection.quit());
+                continue;
+            }
+            return Some(connection);
         }
         None
+    }
+
+    fn is_used_up(&self, next_hop: &NextHop, own: Limits, connection: &Connection) -> bool {
+        let limit = self.limits(next_hop, own).messages_per_connection;
+        limit.is_some_and(|limit| connection.messages() >= limit)
     }
 
     /// A new connection. That none can be had is an outage of the next hop, for which an alarm is
@@ -68,9 +92,14 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection if it may serve again.
-    pub fn put(&self, next_hop: &NextHop, connection: Connection) {
-        if connection.is_usable() {
+    /// Keeps a connection if it may serve again; `own` are the limits of the route.
+    pub fn put(&self, next_hop: &NextHop, own: Limits, connection: Connection) {
+        if !connection.is_usable() {
+            return;
+        }
+        if self.is_used_up(next_hop, own, &connection) {
+            tokio::spawn(connection.quit());
+        } else {
             let since = clock::instant();
             self.idle.entry(next_hop.clone()).or_default().push_back((since, connection));
         }
@@ -94,3 +123,6 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use crate::net::clock;
 use crate::net::connection::Times;
 use crate::pool::Pool;
 use crate::registry::reply::{self, Reply};
+use crate::route::limit::Limits;
 use crate::route::next_hop::NextHop;
 use crate::syntax::path::Mailbox;
 use crate::syntax::reply::ServerReply;
@@ -142,10 +143,10 @@ impl Prober {
         let Ok(_permit) = questions.acquire().await else {
             return Answer::None("stopping".to_owned());
         };
-        if let Some(mut connection) = self.pool.take(next_hop) {
+        if let Some(mut connection) = self.pool.take(next_hop, Limits::default()) {
             let answer = connection.ask(address).await;
             let stale = connection.was_stale();
-            self.pool.put(next_hop, connection);
+            self.pool.put(next_hop, Limits::default(), connection);
             if !stale {
                 return judge(answer);
             }
@@ -153,7 +154,7 @@ impl Prober {
         match self.pool.open(next_hop, times).await {
             Ok(mut connection) => {
                 let answer = connection.ask(address).await;
-                self.pool.put(next_hop, connection);
+                self.pool.put(next_hop, Limits::default(), connection);
                 judge(answer)
             }
             Err(failed) => Answer::None(failed.outcome.reason().to_owned()),

@@ -25,7 +25,7 @@ use angarium_queue::entry::{RecipientState, Stored};
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{self, Backoff};
 use angarium_queue::spool::{CommitError, NewBody, NewMessage, Op, Options, Spool};
-use tokio::sync::{mpsc as channel, oneshot};
+use tokio::sync::{mpsc as channel, oneshot, watch};
 
 /// A disk that takes no new file while it is full.
 struct Filling {
@@ -173,7 +173,10 @@ impl Scene {
         &self,
         act: impl FnOnce(channel::Sender<Request>) -> F,
     ) -> F::Output {
-        let agent = Agent::new(self.spool.clone(), Arc::new(Pool::new("mx.example")));
+        let agent = Agent::new(
+            self.spool.clone(),
+            Arc::new(Pool::new("mx.example", watch::channel(Arc::default()).1)),
+        );
         let dispatcher = Dispatcher::new(
             self.spool.clone(),
             Arc::new(agent),

@@ -7,9 +7,11 @@ use angarium_queue::disk::RealDisk;
 use angarium_queue::spool::{Options, Spool};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::route::limit::Limits;
 
 fn times() -> Times {
     let second = Duration::from_secs(1);
@@ -40,7 +42,7 @@ async fn tried(scheme: &str, replies: &'static [&'static str]) -> Tried {
     let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
     let options = Options { min_free: 0, ..Options::default() };
     let (spool, _) = Spool::open(disk, options, Box::new(|_| {})).unwrap();
-    let pool = Arc::new(Pool::new("mx.example"));
+    let pool = Arc::new(Pool::new("mx.example", watch::channel(Arc::default()).1));
     let agent = Agent::new(spool, Arc::clone(&pool));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let next_hop = format!("{scheme}://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -70,7 +72,10 @@ impl Tried {
 async fn failure(replies: &'static [&'static str]) -> String {
     let tried = tried("smtp", replies).await;
     let failed = tried.probe().await.unwrap_err();
-    assert!(tried.pool.take(&tried.next_hop).is_none(), "{failed}: the connection was kept");
+    assert!(
+        tried.pool.take(&tried.next_hop, Limits::default()).is_none(),
+        "{failed}: the connection was kept"
+    );
     failed
 }
 
@@ -79,7 +84,8 @@ async fn a_probe_says_noop_and_keeps_the_connection() {
     for (scheme, hello) in [("smtp", "EHLO mx.example"), ("lmtp", "LHLO mx.example")] {
         let tried = tried(scheme, &["220 hi", "250 hi", "299 still here", "221 bye"]).await;
         assert_eq!(tried.probe().await, Ok(()));
-        let kept = tried.pool.take(&tried.next_hop).expect("a connection is kept");
+        let kept =
+            tried.pool.take(&tried.next_hop, Limits::default()).expect("a connection is kept");
         kept.quit().await;
         assert_eq!(tried.heard.await.unwrap(), [hello, "NOOP", "QUIT"]);
     }

@@ -81,6 +81,7 @@ pub struct Connection {
     stream: Stream,
     dialog: Dialog,
     times: Times,
+    messages: u32,
 }
 
 impl Connection {
@@ -122,7 +123,7 @@ impl Connection {
         let stream = stream::connect(address, times.connect).await;
         let stream = stream.map_err(NoConnection::unreachable)?;
         let dialog = Dialog::new(protocol, hostname);
-        let mut connection = Self { stream, dialog, times };
+        let mut connection = Self { stream, dialog, times, messages: 0 };
         match connection.advance(&mut NoContent).await {
             Progress::Ready => Ok(connection),
             // The dialogue is broken and answers any transaction with the reason.
@@ -140,6 +141,7 @@ impl Connection {
         content: &mut impl Source,
     ) -> Vec<Outcome> {
         content.rewind();
+        self.messages += u32::from(!transaction.probe);
         self.dialog.begin(transaction);
         self.finish_transaction(content).await
     }
@@ -180,6 +182,11 @@ impl Connection {
     /// Whether the next hop offers 8BITMIME.
     pub fn offers_eight_bit(&self) -> bool {
         self.dialog.offers_eight_bit()
+    }
+
+    /// How many messages it was given to carry.
+    pub fn messages(&self) -> u32 {
+        self.messages
     }
 
     /// Whether another transaction may be tried on it.
