@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout_at};
 
 use crate::agent::Agent;
+use crate::backlog::Backlog;
 use crate::config::Config;
 use crate::control;
 use crate::dispatch::{self, Dispatcher, Pauses};
@@ -57,6 +58,7 @@ pub struct Daemon {
     helpers: Vec<JoinHandle<()>>,
     keep_idle: watch::Sender<Duration>,
     table: watch::Sender<Arc<Table>>,
+    backlog: Arc<Backlog>,
     metrics: Metrics,
 }
 
@@ -76,6 +78,7 @@ impl Daemon {
         let (accepted, arrivals) = mpsc::unbounded_channel();
         let memory = config.queue.content_memory;
         let intake = Arc::new(Intake::new(spool.clone(), &config.hostname, memory, accepted));
+        let backlog = Arc::new(Backlog::new(tenants(&config)));
         let table = Arc::new(table(&config));
         let current = watch::Sender::new(Arc::clone(&table));
         let pool = Arc::new(Pool::new(&config.hostname, current.subscribe()));
@@ -108,7 +111,8 @@ impl Daemon {
         ];
         let mut metrics = Metrics::new(spool.clone(), requests.clone());
         metrics.serve(config.metrics.bind, sockets.metrics.take())?;
-        let mut listeners = Listeners::new(Services { intake, prober });
+        let mut listeners =
+            Listeners::new(Services { intake, prober, backlog: Arc::clone(&backlog) });
         listeners.serve(sockets, &config, &table)?;
         tokio::task::spawn_blocking(reading);
         Ok(Self {
@@ -120,6 +124,7 @@ impl Daemon {
             helpers,
             keep_idle,
             table: current,
+            backlog,
             metrics,
         })
     }
@@ -142,6 +147,7 @@ impl Daemon {
         self.listeners.serve(sockets, &config, &table)?;
         self.table.send_replace(Arc::clone(&table));
         self.metrics.serve(config.metrics.bind, metrics_socket)?;
+        self.backlog.set_tenants(tenants(&config));
         self.keep_idle.send_replace(config.timeout.keep_idle);
         let settings = Box::new(settings::dispatch(&config, &table));
         let told = self.dispatcher.send(dispatch::Request::Reload(settings)).await;

@@ -33,6 +33,11 @@ pub fn session_refused(client: impl Display, why: &str) {
     warn!(event = "session-refused", %client, why);
 }
 
+/// A message was refused when it was announced.
+pub fn sender_refused(session: &str, sender: impl Display, reply: impl Display) {
+    info!(event = "sender-refused", session, %sender, %reply);
+}
+
 /// A recipient was refused.
 pub fn recipient_refused(session: &str, recipient: impl Display, reply: impl Display) {
     info!(event = "recipient-refused", session, %recipient, %reply);

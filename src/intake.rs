@@ -70,11 +70,12 @@ impl Intake {
         }
     }
 
-    /// Opens a place for a message's content.
+    /// Opens a place for a message's content, which is charged to `tenant`.
     pub fn begin(
         self: &Arc<Self>,
         accepted: session::Accepted,
         client: IpAddr,
+        tenant: Arc<str>,
         session: &str,
     ) -> Result<Incoming, Reply> {
         let id = self.spool.next_id().map_err(|error| refusal(session, &error))?;
@@ -101,7 +102,7 @@ impl Intake {
             id,
             arrived_ms,
             envelope,
-            tenant: tenant(client),
+            tenant,
             start: Some(trace.into_bytes()),
             trace_octets: 0,
             octets: 0,
@@ -109,17 +110,6 @@ impl Intake {
             held: Held::Memory { parts: Vec::new(), tail: Vec::new(), octets: 0, permits: None },
         }
         .with_trace_octets())
-    }
-}
-
-/// Who a message is charged to: the client's address, for IPv6 its /64.
-fn tenant(client: IpAddr) -> Arc<str> {
-    match client.to_canonical() {
-        IpAddr::V4(address) => address.to_string().into(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64").into()
-        }
     }
 }
 

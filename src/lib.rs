@@ -28,7 +28,7 @@
 //! | 2 | [`session`] receiving, without I/O |
 //! | 3 | [`policy`] verdicts; [`route`] recipient to destination |
 //! | 4 | [`delivery`] sending, without I/O, and what becomes of each recipient; [`report`] to senders |
-//! | 5 | [`net`] sockets and clock; [`pool`]; [`probe`]; [`intake`]; [`receive`]; [`agent`]; [`dispatch`] |
+//! | 5 | [`net`] sockets and clock; [`pool`]; [`probe`]; [`backlog`]; [`intake`]; [`receive`]; [`agent`]; [`dispatch`] |
 //! | 6 | [`config`]; [`control`]; [`daemon`]; [`demo`]; [`cli`] |
 //!
 //! # Invariants
@@ -40,6 +40,7 @@
 //! - A panic ends one session or one delivery, and loses no accepted message.
 
 pub mod agent;
+pub mod backlog;
 pub mod cli;
 pub mod config;
 pub mod control;

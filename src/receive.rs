@@ -17,14 +17,15 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
+use crate::backlog::Backlog;
 use crate::envelope::Origin;
 use crate::event;
 use crate::intake::{Incoming, Intake};
 use crate::metric;
 use crate::net::clock;
 use crate::net::connection::Times;
-use crate::policy::client;
 use crate::policy::recipient::{self, Judgement};
+use crate::policy::{client, tenant};
 use crate::probe::{Lifetimes, Prober};
 use crate::registry::reply::{self, Reply};
 use crate::route::Table;
@@ -63,6 +64,8 @@ pub struct Services {
     pub intake: Arc<Intake>,
     /// The verifier of recipients.
     pub prober: Arc<Prober>,
+    /// What waits for each tenant.
+    pub backlog: Arc<Backlog>,
 }
 
 /// Serves one client to its end.
@@ -100,6 +103,8 @@ type Ending = &'static str;
 struct Receiver<S> {
     stream: S,
     client: IpAddr,
+    /// Who the client's mail is charged to.
+    tenant: Arc<str>,
     name: String,
     may_relay: bool,
     rules: Arc<Rules>,
@@ -120,6 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         Self {
             stream,
             client,
+            tenant: tenant::of_client(client).into(),
             name,
             may_relay,
             rules,
@@ -166,8 +172,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                     self.flush().await?;
                 }
             }
-            Output::JudgeSender { size, .. } => {
-                let verdict = self.services.intake.check_room(size);
+            Output::JudgeSender { reverse_path, size } => {
+                let verdict = self.judge_sender(size);
+                if let Err(refusal) = &verdict {
+                    event::sender_refused(&self.name, reverse_path, refusal);
+                }
                 self.session.handle_sender(verdict, clock::instant());
             }
             Output::JudgeRecipient(path) => {
@@ -178,8 +187,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                 if self.may_relay {
                     accepted.envelope.origin = Origin::Relay;
                 }
-                self.incoming =
-                    Some(self.services.intake.begin(*accepted, self.client, &self.name));
+                let (intake, tenant) = (&self.services.intake, Arc::clone(&self.tenant));
+                self.incoming = Some(intake.begin(*accepted, self.client, tenant, &self.name));
             }
             Output::Content(piece) => self.keep(piece).await,
             Output::Commit => self.commit().await?,
@@ -191,6 +200,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is room for a message, and for one more of this tenant.
+    fn judge_sender(&self, size: u64) -> Result<(), Reply> {
+        let Services { intake, backlog, .. } = &self.services;
+        backlog.check(&self.tenant).and_then(|()| intake.check_room(size))
     }
 
     async fn judge_recipient(
@@ -267,3 +282,6 @@ async fn read_into<S: AsyncRead + Unpin>(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

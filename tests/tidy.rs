@@ -19,7 +19,10 @@ const FLOORS: &[&[&str]] = &[
     &["session"],
     &["route", "policy"],
     &["delivery", "report", "sign"],
-    &["net", "auth", "channel", "pool", "probe", "intake", "receive", "agent", "dispatch"],
+    &[
+        "net", "auth", "channel", "pool", "probe", "backlog", "intake", "receive", "agent",
+        "dispatch",
+    ],
     &["config", "control", "daemon", "demo", "cli", "main"],
 ];
 

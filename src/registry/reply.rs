@@ -150,6 +150,8 @@ replies! {
     UNVERIFIABLE = 451 [4 4 3] "this recipient can't be verified now, try again later";
     /// The disk is nearly full.
     NO_ROOM = 452 [4 3 1] "not enough room for this message now, try again later";
+    /// The tenant has as much waiting as it may have.
+    BACKLOG_FULL = 452 [4 3 1] "too much of your mail is still waiting here, try again later";
     /// One recipient more than a transaction may have (rfc5321bis 4.5.3.1.8).
     TOO_MANY_RECIPIENTS = 452 [4 5 3] "too many recipients, send the rest in another transaction";
 
