@@ -9,9 +9,10 @@ mod content;
 use std::sync::Arc;
 
 use angarium_queue::id::MessageId;
-use angarium_queue::schedule::Attempt;
+use angarium_queue::schedule::{Attempt, Limit, Scope, Verdict};
 use angarium_queue::spool::{Loaded, ReadError, Spool};
 
+use crate::delivery::complaint::{self, Kind};
 use crate::delivery::dialog::Transaction;
 use crate::delivery::finding::Finding;
 use crate::delivery::outcome::{self, Outcome};
@@ -64,16 +65,33 @@ impl Delivery {
         self
     }
 
-    /// Whether the next hop could not be reached.
-    pub fn is_outage(&self) -> bool {
-        matches!(self.finding, Finding::Unreachable(_))
-    }
-
     /// What the scheduler is to know of it.
     pub fn attempt(&self) -> Attempt {
         let deferred = |(_, outcome): &&(u32, Outcome)| matches!(outcome, Outcome::Deferred(_));
         let deferred = self.outcomes.iter().filter(deferred).map(|&(index, _)| index).collect();
-        Attempt { deferred, outage: self.is_outage() }
+        Attempt { deferred, verdict: verdict(&self.finding) }
+    }
+}
+
+fn verdict(finding: &Finding) -> Verdict {
+    match finding {
+        Finding::Served => Verdict::Served,
+        Finding::Unreachable(why) => Verdict::Unreachable(why.as_str().into()),
+        Finding::Broken => Verdict::Broken,
+        Finding::Limited(complaint) => Verdict::Limited {
+            scope: match complaint.scope {
+                complaint::Scope::Site => Scope::Site,
+                complaint::Scope::Tenant => Scope::Tenant,
+                complaint::Scope::Recipient => Scope::Recipient,
+                complaint::Scope::Content => Scope::Content,
+            },
+            limit: match complaint.kind {
+                Kind::TooManyConnections => Limit::Connections,
+                Kind::TooFast | Kind::TooManyRecipients | Kind::Closed => Limit::Rate,
+            },
+            pause_ms: complaint.pause_ms,
+            reply: complaint.reply.as_str().into(),
+        },
     }
 }
 

@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -99,6 +100,11 @@ fn serve(config: Config, file: Option<&Path>) -> ExitCode {
     start_log(&config);
     let file = file.map(Path::to_owned);
     daemon::serve(config, move || load(file.as_deref()).map_err(|faults| faults.to_string()))
+}
+
+/// The time between two moments, in words.
+fn span(later_s: u64, earlier_s: u64) -> String {
+    humantime::format_duration(Duration::from_secs(later_s.saturating_sub(earlier_s))).to_string()
 }
 
 /// The log goes to standard error, where service managers look for it.

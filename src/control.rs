@@ -8,6 +8,7 @@ pub mod backup;
 pub mod client;
 mod filter;
 mod listing;
+mod routes;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,9 @@ pub enum Request {
     Pause(String, bool),
     /// The load of each destination, a line of JSON each.
     Routes,
+    /// All that is known of a destination, as `Routes` names it: a line of JSON for each way that its
+    /// mail is handed over.
+    Route(String),
     /// A second spool in this folder; see `backup::Progress`.
     Backup(PathBuf),
 }
@@ -86,6 +90,8 @@ pub enum Answer {
     Applied(usize),
     /// These ids are not in the queue; the verb was applied to the others.
     NotFound(Vec<String>),
+    /// No mail was for this destination since the daemon's start.
+    NoRoute(String),
     /// It could not be done.
     Failed(String),
 }
@@ -168,7 +174,7 @@ async fn list(
     services: &Services,
     output: &mut (impl AsyncWriteExt + Unpin),
 ) -> std::io::Result<()> {
-    let lister = services.lister();
+    let lister = services.lister().await;
     // In one piece with the first lines: a short list is there as a whole or not at all.
     let mut lines = head(&Answer::Done);
     for stored in services.spool.scan() {
@@ -185,8 +191,12 @@ async fn list(
 }
 
 impl Services {
-    fn lister(&self) -> Lister<'_> {
-        Lister { spool: &self.spool, table: Arc::clone(&self.table.borrow()) }
+    async fn lister(&self) -> Lister<'_> {
+        let loads = self.ask(dispatch::Request::Loads).await.unwrap_or_default();
+        let outage =
+            |load: dispatch::RouteLoad| Some((load.destination, load.outage?.reply.to_string()));
+        let outages = loads.into_iter().filter_map(outage).collect();
+        Lister { spool: &self.spool, table: Arc::clone(&self.table.borrow()), outages }
     }
 
     async fn ask<T>(
@@ -201,13 +211,17 @@ impl Services {
 
 async fn perform(request: Request, services: &Services) -> (Answer, Vec<u8>) {
     match request {
-        Request::Show(id) => with_id(&id, |id| services.lister().one(id)),
+        Request::Show(id) => {
+            let lister = services.lister().await;
+            with_id(&id, |id| lister.one(id))
+        }
         Request::Cat(id) => with_id(&id, |id| octets(&services.spool, id)),
         Request::Why(id) => why(&id, services).await,
         Request::Operate(verb, filter) => (operate(verb, &filter, services).await, Vec::new()),
         Request::Pause(destination, paused) => {
             (pause(destination, paused, services).await, Vec::new())
         }
+        Request::Route(destination) => route(destination, services).await,
         Request::List(_) | Request::Backup(_) | Request::Routes => routes(services).await,
     }
 }
@@ -224,7 +238,7 @@ async fn why(text: &str, services: &Services) -> (Answer, Vec<u8>) {
     };
     match services.ask(|answer| dispatch::Request::Why(stored.id, answer)).await {
         Some(waiting) => {
-            let message = services.lister().describe(&stored);
+            let message = services.lister().await.describe(&stored);
             (Answer::Done, listing::reasons(&message, &waiting))
         }
         None => (stopping(), Vec::new()),
@@ -277,7 +291,7 @@ async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> An
         },
     };
     let (mut waiting, mut not_found) = (Vec::new(), Vec::new());
-    for text in select(filter, services) {
+    for text in select(filter, services).await {
         let Ok(id) = text.parse() else {
             not_found.push(text);
             continue;
@@ -302,11 +316,11 @@ async fn operate(verb: OperatorVerb, filter: &Filter, services: &Services) -> An
 }
 
 /// The ids that a filter means: those it names, or those in the queue that match.
-fn select(filter: &Filter, services: &Services) -> Vec<String> {
+async fn select(filter: &Filter, services: &Services) -> Vec<String> {
     if !filter.ids.is_empty() {
         return filter.ids.clone();
     }
-    let lister = services.lister();
+    let lister = services.lister().await;
     let messages = services.spool.scan().into_iter().map(|stored| lister.describe(&stored));
     let now_ms = clock::now_ms();
     let matching = messages.filter(|message| filter.matches(message, now_ms));
@@ -315,7 +329,16 @@ fn select(filter: &Filter, services: &Services) -> Vec<String> {
 
 async fn routes(services: &Services) -> (Answer, Vec<u8>) {
     match services.ask(dispatch::Request::Loads).await {
-        Some(loads) => (Answer::Done, listing::routes(&loads)),
+        Some(loads) => (Answer::Done, routes::routes(loads)),
+        None => (stopping(), Vec::new()),
+    }
+}
+
+async fn route(destination: String, services: &Services) -> (Answer, Vec<u8>) {
+    let name = destination.clone();
+    match services.ask(|answer| dispatch::Request::Route(destination, answer)).await {
+        Some(states) if states.is_empty() => (Answer::NoRoute(name), Vec::new()),
+        Some(states) => (Answer::Done, routes::details(states)),
         None => (stopping(), Vec::new()),
     }
 }

@@ -28,9 +28,9 @@ use crate::agent::Agent;
 use crate::backlog::Backlog;
 use crate::config::Config;
 use crate::control;
-use crate::dispatch::{self, Dispatcher, Pauses};
+use crate::dispatch::{self, Dispatcher, Memory, Pauses};
 use crate::event;
-use crate::intake::{Accepted, Intake};
+use crate::intake::Intake;
 use crate::net::clock;
 use crate::pool::Pool;
 use crate::probe::{Cache, Prober};
@@ -86,7 +86,13 @@ impl Daemon {
         let cache = Cache::open(&config.spool.join("recipients"), positive, clock::now_ms());
         let prober = Arc::new(Prober::new(Arc::clone(&pool), cache));
 
-        let (requests, dispatching) = start_dispatcher(&config, &spool, &pool, &table, arrivals);
+        let agent = Arc::new(Agent::new(spool.clone(), Arc::clone(&pool)));
+        let settings = settings::dispatch(&config, &table);
+        let (remembered, full) = (remembered(&config), Arc::clone(&backlog));
+        let seed = clock::now_ms();
+        let dispatcher = Dispatcher::new(spool.clone(), agent, settings, remembered, full, seed);
+        let (requests, asked) = mpsc::channel(REQUESTS);
+        let dispatching = tokio::spawn(dispatcher.run(arrivals, asked));
         let (recovered, recovery) = oneshot::channel();
         let (kept, told) = (spool.clone(), requests.clone());
         let reading = move || match take_up(recovering, &kept, &told) {
@@ -152,6 +158,8 @@ impl Daemon {
         let settings = Box::new(settings::dispatch(&config, &table));
         let told = self.dispatcher.send(dispatch::Request::Reload(settings)).await;
         told.map_err(|_| "the dispatcher is gone".to_owned())?;
+        let (spool, dispatcher) = (self.spool.clone(), self.dispatcher.clone());
+        tokio::task::spawn_blocking(move || dispatch::route_anew(&spool, &dispatcher));
         self.config = config;
         Ok(())
     }
@@ -183,19 +191,10 @@ impl Daemon {
     }
 }
 
-fn start_dispatcher(
-    config: &Config,
-    spool: &Spool,
-    pool: &Arc<Pool>,
-    table: &Arc<Table>,
-    arrivals: mpsc::UnboundedReceiver<Accepted>,
-) -> (mpsc::Sender<dispatch::Request>, JoinHandle<()>) {
-    let agent = Arc::new(Agent::new(spool.clone(), Arc::clone(pool)));
-    let settings = settings::dispatch(config, table);
+/// What the operator and the next hops want remembered over a restart.
+fn remembered(config: &Config) -> (Pauses, Memory) {
     let pauses = Pauses::open(&config.spool.join("paused"));
-    let dispatcher = Dispatcher::new(spool.clone(), agent, settings, pauses, clock::now_ms());
-    let (requests, asked) = mpsc::channel(REQUESTS);
-    (requests, tokio::spawn(dispatcher.run(arrivals, asked)))
+    (pauses, Memory::open(&config.spool.join("learned"), clock::now_ms()))
 }
 
 /// Reads what the spool held before, and hands it to the dispatcher. Blocks on the disk.

@@ -1,17 +1,23 @@
-//! Floor 5: the one task that owns the scheduler: jobs in, assignments out, outcomes recorded.
+//! Floor 5: the one task that owns the scheduler: jobs in, assignments and probes out, outcomes
+//! recorded, what was learned of next hops saved.
 //!
 //! Promises that the scheduler and the spool agree on every message: what is accepted becomes jobs,
 //! what an attempt settled is recorded before it is forgotten, and what the operator does is
 //! durable before it is answered; and that every failure is reported to the sender, or stays owed.
 //! Holds no lock; everything comes through channels.
 
+mod late;
+mod learned;
 mod measure;
 mod notify;
 mod operate;
 mod owed;
 mod pauses;
 mod record;
+mod request;
 mod routing;
+mod shares;
+mod sites;
 mod tally;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -20,24 +26,31 @@ use std::time::Duration;
 
 use angarium_queue::entry::{Change, Stored};
 use angarium_queue::id::MessageId;
-use angarium_queue::schedule::{Assignment, Decision, Options, Pick, RouteId, Scheduler, Waits};
-use angarium_queue::spool::{CommitError, ReadError, Spool};
-use bytes::Bytes;
+use angarium_queue::schedule::{
+    Assignment, Decision, Options, Pick, RouteId, Scheduler, SiteId, TenantLimits,
+};
+use angarium_queue::spool::Spool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinSet};
 use tokio::time::sleep;
 
 use crate::agent::{Agent, Delivery};
+use crate::backlog::Backlog;
 use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
 use crate::net::connection::Times;
+use crate::policy::tenant::Tenants;
 use crate::report;
-use crate::route::next_hop::NextHop;
 use crate::route::{Destination, Table};
+pub use learned::Memory;
 use notify::Notified;
 pub use pauses::Pauses;
 use record::Record;
+pub use request::{Busiest, Destinations, Kept, Request, RouteLoad, RouteState, Verb, Waiting};
+pub use shares::Shares;
+use sites::{Setting, Sites};
+pub use sites::{rate, scheduled};
 pub use tally::Tally;
 
 /// Events taken in one go before the scheduler is asked again.
@@ -58,104 +71,8 @@ pub struct Settings {
     pub soft_bounce: bool,
     /// How reports to senders look.
     pub report: Arc<report::Settings>,
-    /// How long delivery of a report is tried.
-    pub report_lifetime_ms: u64,
-    /// The ages at which the sender of a message that still waits is told.
-    pub delay_warning_ms: Vec<u64>,
-}
-
-/// What the operator may do to one message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verb {
-    /// No attempt until released.
-    Hold,
-    /// Ends a hold.
-    Release,
-    /// Try now; also what had failed and is only waiting for its report.
-    Retry,
-    /// Given up now, with a report.
-    Expire,
-    /// Out of the queue, without a report.
-    Remove,
-    /// By another way out; none for the way its recipients lead to.
-    Reroute(Option<NextHop>),
-}
-
-/// The load of one destination.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RouteLoad {
-    /// Where to.
-    pub destination: String,
-    /// Jobs that could be delivered now.
-    pub ready: usize,
-    /// Deliveries under way.
-    pub assigned: usize,
-    /// The operator has paused it.
-    pub paused: bool,
-}
-
-/// What one part of a message waits for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Waiting {
-    /// Where to.
-    pub destination: String,
-    /// Indices of the recipients.
-    pub recipients: Vec<u32>,
-    /// What it waits for.
-    pub waits: Waits,
-    /// When its time is over, in milliseconds since the epoch.
-    pub deadline_ms: u64,
-}
-
-/// The load of the destinations with the most to do.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Busiest {
-    /// Each by itself, those with the most first; none that has nothing to do.
-    pub first: Vec<RouteLoad>,
-    /// Jobs of all the others that could be delivered now.
-    pub other_ready: usize,
-    /// Their deliveries under way.
-    pub other_assigned: usize,
-}
-
-/// A message that the spool held at the start.
-#[derive(Debug)]
-pub struct Kept {
-    /// What is known of it.
-    pub stored: Stored,
-    /// Its envelope, encoded.
-    pub envelope: Result<Bytes, ReadError>,
-}
-
-/// What the metrics tell of destinations.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Destinations {
-    /// Their load now.
-    pub busiest: Busiest,
-    /// What attempts came to since the start.
-    pub attempts: Tally,
-}
-
-/// A request to the dispatcher.
-#[derive(Debug)]
-pub enum Request {
-    /// Take up messages of earlier starts; answered when that is done.
-    TakeUp(Vec<Kept>, oneshot::Sender<()>),
-    /// Route everything anew, with new bounds.
-    Reload(Box<Settings>),
-    /// Do something to a message; false if there is none.
-    Operate(MessageId, Verb, oneshot::Sender<Result<bool, CommitError>>),
-    /// Tell what a message waits for.
-    Why(MessageId, oneshot::Sender<Vec<Waiting>>),
-    /// Pause a destination, or let it go on; answered when that will survive a restart.
-    Pause(String, bool, oneshot::Sender<std::io::Result<()>>),
-    /// Tell the load of each destination.
-    Loads(oneshot::Sender<Vec<RouteLoad>>),
-    /// Tell the load of so many destinations, those with the most to do, and of the others together;
-    /// and what all attempts came to.
-    Destinations(usize, oneshot::Sender<Destinations>),
-    /// Start nothing more, and end when nothing is under way.
-    Stop,
+    /// What tenants may have.
+    pub tenants: Tenants,
 }
 
 /// What became of the record of an operator's verb.
@@ -173,16 +90,32 @@ enum Recorded {
 /// Blocks on the disk, and while the dispatcher is behind; ends early when that is gone. Nobody else
 /// may name those messages before it has ended.
 pub fn take_up(spool: &Spool, epoch: u32, dispatcher: &mpsc::Sender<Request>) {
+    let earlier = |stored: &Stored| stored.id.epoch() < epoch;
+    for_each_page(spool, earlier, Request::TakeUp, dispatcher);
+}
+
+/// Has everything in the spool routed anew, after a reload, a page at a time. Blocks likewise. What
+/// it has not come to yet is routed when its turn comes.
+pub fn route_anew(spool: &Spool, dispatcher: &mpsc::Sender<Request>) {
+    for_each_page(spool, |_| true, Request::RouteAnew, dispatcher);
+}
+
+fn for_each_page(
+    spool: &Spool,
+    wanted: impl Fn(&Stored) -> bool,
+    request: impl Fn(Vec<Kept>, oneshot::Sender<()>) -> Request,
+    dispatcher: &mpsc::Sender<Request>,
+) {
     let mut last = None;
     loop {
         let page = spool.page(last, PAGE).into_iter();
-        let earlier = page.filter(|(stored, _)| stored.id.epoch() < epoch);
-        let kept: Vec<Kept> = earlier.map(|(stored, envelope)| Kept { stored, envelope }).collect();
+        let page = page.filter(|(stored, _)| wanted(stored));
+        let kept: Vec<Kept> = page.map(|(stored, envelope)| Kept { stored, envelope }).collect();
         let Some(next) = kept.last().map(|kept| kept.stored.id) else { return };
         let (taken, done) = oneshot::channel();
-        let sent = dispatcher.blocking_send(Request::TakeUp(kept, taken));
         // One page at a time: the queue may be far larger than memory should be.
-        if sent.is_err() || done.blocking_recv().is_err() {
+        if dispatcher.blocking_send(request(kept, taken)).is_err() || done.blocking_recv().is_err()
+        {
             return;
         }
         last = Some(next);
@@ -195,9 +128,9 @@ pub struct Dispatcher {
     spool: Spool,
     agent: Arc<Agent>,
     settings: Settings,
-    destinations: Vec<Destination>,
-    route_ids: HashMap<Destination, RouteId>,
+    sites: Sites,
     deliveries: JoinSet<Delivery>,
+    probes: JoinSet<(SiteId, Result<(), String>)>,
     /// What each delivery under way was given.
     assignments: HashMap<task::Id, Assignment>,
     /// Failed messages whose revival is being recorded.
@@ -217,9 +150,12 @@ pub struct Dispatcher {
     /// What is left of the present round of trying again.
     owed_round: Vec<MessageId>,
     next_round_ms: u64,
-    /// Assignments that started before this may be on a route that has changed since.
-    reloaded_ms: u64,
+    /// Counts reloads, from 0 to 3: jobs with another tag may be on a route that changed since.
+    tag: u8,
     pauses: Pauses,
+    memory: Memory,
+    backlog: Arc<Backlog>,
+    shares: Shares,
     attempts: Tally,
     stopping: bool,
 }
@@ -230,18 +166,22 @@ impl Dispatcher {
         spool: Spool,
         agent: Arc<Agent>,
         settings: Settings,
-        pauses: Pauses,
+        remembered: (Pauses, Memory),
+        backlog: Arc<Backlog>,
         seed: u64,
     ) -> Self {
         let (record, recorded) = mpsc::unbounded_channel();
+        let (pauses, memory) = remembered;
+        let mut scheduler = Scheduler::new(settings.options.clone(), seed);
+        tell_tenants(&mut scheduler, &settings.tenants, &[], 0);
         Self {
-            scheduler: Scheduler::new(settings.options.clone(), seed),
+            scheduler,
             spool,
             agent,
             settings,
-            destinations: Vec::new(),
-            route_ids: HashMap::new(),
+            sites: Sites::default(),
             deliveries: JoinSet::new(),
+            probes: JoinSet::new(),
             assignments: HashMap::new(),
             reviving: HashMap::new(),
             record,
@@ -253,8 +193,11 @@ impl Dispatcher {
             owed: BTreeSet::new(),
             owed_round: Vec::new(),
             next_round_ms: 0,
-            reloaded_ms: 0,
+            tag: 0,
             pauses,
+            memory,
+            backlog,
+            shares: Shares::default(),
             attempts: Tally::default(),
             stopping: false,
         }
@@ -269,6 +212,8 @@ impl Dispatcher {
         let (mut arrivals, mut asked) = (Vec::new(), Vec::new());
         loop {
             let wake_in = self.start_deliveries().min(self.start_owed_reports());
+            let wake_in = wake_in.min(self.tell_of_waiting());
+            self.remember();
             if self.stopping && self.deliveries.is_empty() && self.reports.is_empty() {
                 return;
             }
@@ -276,6 +221,7 @@ impl Dispatcher {
                 _ = accepted.recv_many(&mut arrivals, BATCH), if !accepted.is_closed() => {}
                 count = requests.recv_many(&mut asked, BATCH) => if count == 0 { return },
                 Some(ended) = self.deliveries.join_next_with_id() => self.settle_ended(ended),
+                Some(probed) = self.probes.join_next() => self.probed(probed),
                 Some(made) = self.reports.join_next() => self.notified(made),
                 Some(recorded) = self.recorded.recv() => self.recorded(recorded),
                 () = sleep(wake_in) => {}
@@ -300,7 +246,9 @@ impl Dispatcher {
         loop {
             let now_ms = clock::now_ms();
             match self.scheduler.next(now_ms) {
-                Pick::Assignment(assignment) => self.start(assignment),
+                Pick::Assignment(assignment) => self.start(assignment, now_ms),
+                Pick::Probe(site, route) => self.start_probe(site, route),
+                Pick::Again => {}
                 Pick::WakeAt(due_ms) => {
                     return Duration::from_millis(due_ms.saturating_sub(now_ms).max(1));
                 }
@@ -309,9 +257,14 @@ impl Dispatcher {
         }
     }
 
-    fn start(&mut self, assignment: Assignment) {
+    fn start(&mut self, assignment: Assignment, now_ms: u64) {
+        if assignment.tag != self.tag {
+            // It was routed before a reload.
+            self.scheduler.release(&assignment, now_ms);
+            return self.reroute(&assignment, now_ms);
+        }
         let agent = Arc::clone(&self.agent);
-        let destination = self.destination(assignment.route);
+        let destination = self.sites.destination(assignment.route);
         let times = self.settings.times;
         measure::started(&assignment);
         let (id, recipients) = (assignment.id, assignment.recipients.clone());
@@ -319,6 +272,24 @@ impl Dispatcher {
             .deliveries
             .spawn(async move { agent.deliver(id, &recipients, &destination, times).await });
         self.assignments.insert(delivery.id(), assignment);
+    }
+
+    fn start_probe(&mut self, site: SiteId, route: RouteId) {
+        let agent = Arc::clone(&self.agent);
+        let (destination, times) = (self.sites.destination(route), self.settings.times);
+        self.probes.spawn(async move { (site, agent.probe(&destination, times).await) });
+    }
+
+    /// Takes the end of a probe. One that panicked is our bug; its site is looked at no more until
+    /// the next start, and says so.
+    fn probed(&mut self, probed: Result<(SiteId, Result<(), String>), task::JoinError>) {
+        match probed {
+            Ok((site, answer)) => {
+                let failure = answer.err().map(Arc::from);
+                self.scheduler.probed(site, failure, clock::now_ms());
+            }
+            Err(error) => event::trouble("a probe ended abnormally", error),
+        }
     }
 
     /// Takes the end of a delivery. A panic is our bug: it defers that one message.
@@ -339,21 +310,46 @@ impl Dispatcher {
     fn settle(&mut self, assignment: &Assignment, delivery: &Delivery) {
         let now_ms = clock::now_ms();
         let decision = self.scheduler.result(assignment, delivery.attempt(), now_ms);
+        self.note(assignment, delivery, decision, now_ms);
+        let waits = matches!(decision, Decision::Retry { .. } | Decision::Back);
+        // A message that could not be read was unroutable then, and need not stay so.
+        let unroutable = self.sites.destination(assignment.route) == Destination::Unroutable;
+        let moved = unroutable || self.vias.contains_key(&assignment.id);
+        if waits && (moved || assignment.tag != self.tag) {
+            self.reroute(assignment, now_ms);
+        }
+    }
+
+    /// Logs, counts and records what became of an attempt.
+    fn note(
+        &mut self,
+        assignment: &Assignment,
+        delivery: &Delivery,
+        decision: Decision,
+        now_ms: u64,
+    ) {
+        let destination = self.sites.destination(assignment.route);
         let record = Record { assignment, delivery, decision, now_ms };
-        record.log(&self.destination(assignment.route));
-        measure::settled(&record, &self.destination(assignment.route), &mut self.attempts);
+        record.log(&destination);
+        measure::settled(&record, &destination, &mut self.attempts);
         let mut changes = record.changes();
         if self.ending.contains(&assignment.id) {
             // A deferral must not bring back what is being given up.
             changes.retain(|(_, change)| !matches!(change, Change::Deferred { .. }));
         }
-        self.conclude(assignment, delivery, changes, now_ms);
-        let retried = matches!(decision, Decision::Retry { .. });
-        // A message that could not be read was unroutable then, and need not stay so.
-        let unroutable = self.destination(assignment.route) == Destination::Unroutable;
-        let moved = unroutable || self.vias.contains_key(&assignment.id);
-        if retried && (moved || assignment.started_ms <= self.reloaded_ms) {
-            self.reroute(assignment.key, now_ms);
+        self.conclude(assignment, delivery, changes);
+        self.backlog.set(&assignment.tenant, self.scheduler.backlog(&assignment.tenant));
+    }
+
+    /// Saves what was learned of next hops, now and then.
+    fn remember(&mut self) {
+        let now_ms = clock::now_ms();
+        if self.memory.is_due(now_ms) || self.stopping {
+            let learned = self
+                .sites
+                .all()
+                .filter_map(|(site, name)| Some((name.to_owned(), self.scheduler.learned(site)?)));
+            self.memory.save(learned, now_ms);
         }
     }
 
@@ -370,24 +366,28 @@ impl Dispatcher {
                 drop(answer.send(self.pause(&destination, paused)));
             }
             Request::Loads(answer) => drop(answer.send(self.loads())),
+            Request::Route(name, answer) => drop(answer.send(self.route_states(&name))),
+            Request::RouteAnew(kept, done) => {
+                self.route_anew(kept);
+                let _ = done.send(());
+            }
             Request::Destinations(count, answer) => drop(answer.send(self.told(count))),
             Request::Stop => self.stopping = true,
         }
     }
+}
 
-    fn destination(&self, route: RouteId) -> Destination {
-        let destination = self.destinations.get(route.0 as usize);
-        destination.cloned().unwrap_or(Destination::Unroutable)
+/// Tells the scheduler what tenants may have; `before` had limits of their own until now.
+fn tell_tenants(scheduler: &mut Scheduler, tenants: &Tenants, before: &[String], now_ms: u64) {
+    for name in before {
+        scheduler.set_tenant(name, None, now_ms);
     }
+    for name in tenants.named() {
+        scheduler.set_tenant(name, Some(tenant_limits(tenants.limits(name))), now_ms);
+    }
+}
 
-    fn loads(&self) -> Vec<RouteLoad> {
-        let load = |(destination, &route): (&Destination, &RouteId)| {
-            let (ready, assigned) = self.scheduler.load(route);
-            let paused = self.scheduler.is_paused(route);
-            RouteLoad { destination: destination.to_string(), ready, assigned, paused }
-        };
-        let mut loads: Vec<_> = self.route_ids.iter().map(load).collect();
-        loads.sort_by(|a, b| a.destination.cmp(&b.destination));
-        loads
-    }
+/// Limits of a tenant as the scheduler knows them.
+pub fn tenant_limits(limits: crate::policy::tenant::Limits) -> TenantLimits {
+    TenantLimits { concurrency_max: limits.concurrency, rate: limits.rate.map(rate) }
 }

@@ -84,6 +84,11 @@ pub fn deferred(
     info!(event = "deferred", %id, recipient, %next_hop, reason, attempts, retry_in_s);
 }
 
+/// A recipient was not tried, as its next hop takes nothing now; it waits as it did before.
+pub fn put_back(id: impl Display, recipient: &str, next_hop: impl Display, reason: &str) {
+    info!(event = "put-back", %id, recipient, %next_hop, reason);
+}
+
 /// A recipient failed for good, or its time is over.
 pub fn failed(
     id: impl Display,

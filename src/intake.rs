@@ -35,6 +35,10 @@ pub struct Accepted {
     pub id: MessageId,
     /// When it was accepted.
     pub arrived_ms: u64,
+    /// On whose account it is.
+    pub tenant: Arc<str>,
+    /// Octets of the content.
+    pub size: u64,
     /// Its envelope.
     pub envelope: Envelope,
 }
@@ -178,7 +182,7 @@ impl Incoming {
         let message = NewMessage {
             id,
             arrived_ms,
-            tenant: self.tenant,
+            tenant: Arc::clone(&self.tenant),
             held: false,
             recipients: u32::try_from(self.envelope.recipients.len()).unwrap_or(u32::MAX),
             envelope: self.envelope.encode().into(),
@@ -192,7 +196,8 @@ impl Incoming {
         drop(permits);
         let (sender, count) = (self.envelope.reverse_path.clone(), self.envelope.recipients.len());
         // The receiver is gone only while the daemon stops; the queue has the message.
-        let _ = self.intake.accepted.send(Accepted { id, arrived_ms, envelope: self.envelope });
+        let (tenant, size, envelope) = (self.tenant, self.octets, self.envelope);
+        let _ = self.intake.accepted.send(Accepted { id, arrived_ms, tenant, size, envelope });
         event::accepted(id, &session, &sender, count, self.octets);
         Ok(id)
     }

@@ -1,8 +1,9 @@
 //! Floor 0: every figure that the metrics socket tells, declared once with its type, unit and help.
 //!
-//! Promises stable names, labels whose values are bounded by what is compiled in or configured, and
-//! that counting is one or two atomic additions: no lock, no allocation. What would need a walk to
-//! know is declared here as [`Asked`] and filled in when somebody asks.
+//! Promises stable names, labels whose values are bounded by what is compiled in or configured, or are
+//! the few busiest at the time, and that counting is one or two atomic additions: no lock, no
+//! allocation. What would need a walk to know is declared here as [`Asked`] and filled in when somebody
+//! asks.
 
 mod kind;
 mod label;
@@ -123,6 +124,15 @@ metrics! {
     DESTINATION_READY: Asked = "angarium_destination_ready_jobs", "gauge";
     /// Deliveries under way, of the destinations with the most to do.
     DESTINATION_ACTIVE: Asked = "angarium_destination_active_deliveries", "gauge";
+    /// Next hops that can't be reached. They are looked at while mail for them is due.
+    NEXT_HOPS_UNREACHABLE: Asked = "angarium_next_hops_unreachable", "gauge";
+    /// Part of each tenant, from 0 to 1, in what tenants got since this was last read, by whomever:
+    /// among those that had mail here at both readings, and only where another waited for a turn at the
+    /// same next hop. The 20 that got most are told; none where nobody had to wait.
+    TENANT_SHARE: Asked = "angarium_tenant_share_ratio" in "ratio", "gauge";
+    /// Jain's index of all these parts: 1 where all got the same, 1/n where one of n got everything.
+    /// Tenants that got nothing are not in it. Left out with fewer than two.
+    TENANT_FAIRNESS: Asked = "angarium_tenant_fairness_index", "gauge";
 
     /// Recipients that an attempt settled or put off, by destination and result. The first 200
     /// destinations since the start have their names; the rest is told as other.

@@ -2,7 +2,8 @@
 //!
 //! Promises that a connection is kept at most `keep_idle`, is looked at before it is given out,
 //! carries no more messages than its next hop or route allows, and says QUIT when its time is over.
-//! Bounded per next hop by the route's concurrency, since only deliveries put connections here.
+//! Bounded per next hop by its concurrency and the probes of it, since only deliveries and probes put
+//! connections here.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

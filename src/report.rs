@@ -32,6 +32,8 @@ pub struct Settings {
     pub content_octets_max: usize,
     /// The operator's words; none for the built-in ones.
     pub template: Option<Template>,
+    /// The ages at which the sender of a message that still waits is told.
+    pub delay_warning_ms: Vec<u64>,
 }
 
 impl Settings {

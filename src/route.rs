@@ -155,6 +155,11 @@ impl Table {
         self
     }
 
+    /// What holds for every next hop as far as it has no limits of its own.
+    pub fn every_site(&self) -> Limits {
+        self.every_site
+    }
+
     /// What holds for a next hop as a whole, whichever routes lead there.
     pub fn site_limits(&self, next_hop: &NextHop) -> Limits {
         self.sites.get(next_hop).copied().unwrap_or_default().or(self.every_site)

@@ -57,6 +57,7 @@ impl Case {
                 from: "mailer-daemon@mx.example".parse().unwrap(),
                 content_octets_max: 2_000,
                 template: None,
+                delay_warning_ms: vec![],
             },
             action: Action::Failed,
             recipients: Vec::new(),

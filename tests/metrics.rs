@@ -203,6 +203,54 @@ fn the_load_of_destinations_is_told() {
 }
 
 #[test]
+fn next_hops_out_of_reach_are_counted() {
+    let (port, gauge) = (free_port(), "angarium_next_hops_unreachable");
+    let mut store = Store::tcp(Behaviour::default());
+    let daemon = Daemon::start(&format!("{}{}", domain(&store, "any"), section(port)));
+    assert_eq!(scrape(port).samples.iter().filter(|sample| sample.name == gauge).count(), 1);
+    store.stop();
+    let mut client = Client::greet(daemon.addr(), "c.example");
+    let id = client.send_message("s@c.example", &["u@ours.example"], NOTE).queue_id();
+    await_sample(port, gauge, &[], 1.0);
+    store.start();
+    daemon.queue(&["retry", &id]);
+    store.wait_for(1, ARRIVAL);
+    await_sample(port, gauge, &[], 0.0);
+}
+
+#[test]
+fn what_tenants_got_beside_each_other_is_told() {
+    let port = free_port();
+    let store = Store::tcp(Behaviour { delay: Duration::from_millis(50), ..Behaviour::default() });
+    let tables = |paused| {
+        let queue = format!("[queue]\nroute_concurrency = 1\npaused = {paused}\n");
+        format!("{}{queue}{}", domain(&store, "any"), section(port))
+    };
+    let mut daemon = Daemon::start(&tables(true));
+    for (source, messages) in [("127.0.0.1", 150), ("127.0.0.2", 60)] {
+        let mut client = Client::connect_from(source.parse().unwrap(), daemon.addr());
+        client.expect(220);
+        client.command("EHLO c.example").is(250, "");
+        for _ in 0..messages {
+            client.send_message("s@c.example", &["u@ours.example"], NOTE).queue_id();
+        }
+    }
+    daemon.rewrite(&Parts { tables: &tables(false), ..Parts::default() });
+    daemon.hangup();
+    store.wait_for(1, ARRIVAL);
+    // Each reading tells of the time since the one before.
+    scrape(port);
+    std::thread::sleep(Duration::from_secs(1));
+    let now = scrape(port);
+    let share = |tenant| now.sum("angarium_tenant_share_ratio", &[("tenant", tenant)]);
+    let parts = (share("127.0.0.1"), share("127.0.0.2"));
+    assert!(parts.0 > 0.3 && parts.1 > 0.3, "{parts:?}, though one has three times as much mail");
+    assert!((parts.0 + parts.1 - 1.0).abs() < 1e-9, "{parts:?}");
+    let jain = 1.0 / (2.0 * (parts.0 * parts.0 + parts.1 * parts.1));
+    assert!((now.sum("angarium_tenant_fairness_index", &[]) - jain).abs() < 1e-9);
+}
+
+#[test]
 fn health_follows_the_spool_and_nothing_is_logged() {
     let port = free_port();
     let mut daemon = Daemon::start(&section(port));

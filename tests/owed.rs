@@ -12,9 +12,11 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use angarium::agent::Agent;
-use angarium::dispatch::{Dispatcher, Pauses, Request, Settings, Verb, take_up};
+use angarium::backlog::Backlog;
+use angarium::dispatch::{Dispatcher, Memory, Pauses, Request, Settings, Verb, take_up};
 use angarium::envelope::{Envelope, Origin, Recipient};
 use angarium::net::connection::Times;
+use angarium::policy::tenant::Tenants;
 use angarium::pool::Pool;
 use angarium::report;
 use angarium::route::{Handling, Rule, Table};
@@ -134,16 +136,17 @@ impl Scene {
             line: 1,
         };
         let hour_ms = 3_600_000;
-        let backoff = Backoff {
-            exchanger_ms: vec![hour_ms],
-            next_hop_ms: vec![hour_ms],
-            lifetime_ms: 1 << 50,
-        };
+        let backoff = Backoff { exchanger_ms: vec![hour_ms], next_hop_ms: vec![hour_ms] };
         Settings {
             options: schedule::Options {
                 backoff,
-                route_concurrency: 5,
-                assignments_max: 5,
+                lifetimes_ms: vec![1 << 40],
+                warnings_ms: Vec::new(),
+                probe_delay_max_ms: 300_000,
+                slots_max: 5,
+                rate: None,
+                site: schedule::Limits { concurrency_max: 5, recipients_max: 100, rate: None },
+                tenant: schedule::TenantLimits::default(),
                 paused: false,
             },
             times: Times {
@@ -161,9 +164,9 @@ impl Scene {
                 from: report::nobody(),
                 content_octets_max: 0,
                 template: None,
+                delay_warning_ms: Vec::new(),
             }),
-            report_lifetime_ms: 1 << 50,
-            delay_warning_ms: Vec::new(),
+            tenants: Tenants::default(),
             soft_bounce: false,
         }
     }
@@ -181,7 +184,8 @@ impl Scene {
             self.spool.clone(),
             Arc::new(agent),
             Self::settings(),
-            Pauses::default(),
+            (Pauses::default(), Memory::default()),
+            Arc::new(Backlog::new(Tenants::default())),
             1,
         );
         let (_accepted, arrivals) = channel::unbounded_channel();

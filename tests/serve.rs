@@ -111,7 +111,7 @@ fn a_reload_routes_queued_mail_anew() {
     dead.stop();
     let mut daemon = Daemon::start(&tables);
     let id = send(&daemon, NOTE);
-    let deferred = || daemon.rows()[0]["recipients"][0]["attempts"].as_u64() > Some(0);
+    let deferred = || daemon.rows()[0]["queue_name"] == "deferred";
     assert!(wait_until(ARRIVAL, deferred));
     let alive = Store::tcp(Behaviour::default());
     daemon.rewrite(&Parts {
@@ -267,13 +267,16 @@ fn why_tells_the_last_reply_and_what_happens_next() {
 
 #[test]
 fn a_message_can_be_sent_another_way_and_back() {
-    let mut dead = Store::tcp(Behaviour::default());
+    let dead = Store::tcp(Behaviour::default());
     let tables = format!("{}[queue]\nretry_next_hop = [\"1h\"]\n", domain(&dead, "any"));
-    dead.stop();
+    dead.set(|behaviour| {
+        behaviour.content_replies.insert("u@ours.example".into(), "450 4.2.0 later".into());
+    });
     let backup = Store::tcp(Behaviour::default());
     let mut daemon = Daemon::start(&tables);
     let (moved, stays) = (send(&daemon, NOTE), send(&daemon, NOTE));
-    assert!(wait_until(ARRIVAL, || daemon.log().matches("\"deferred\"").count() == 2));
+    let waits = |row: &serde_json::Value| row["recipients"][0]["reason"].is_string();
+    assert!(wait_until(ARRIVAL, || daemon.rows().iter().filter(|row| waits(row)).count() == 2));
     for id in [&moved, &stays] {
         assert_eq!(daemon.queue(&["reroute", "--via", &backup.url(), id]).1, 0);
         assert!(daemon.queue(&["why", id]).0.contains(&format!("to {}", backup.url())));
@@ -299,7 +302,8 @@ fn what_is_given_up_by_hand_is_reported() {
     let daemon = Daemon::start(&tables);
     let mut client = Client::greet(daemon.addr(), "c.example");
     client.send_message("s@ours.example", &["u@ours.example"], NOTE).queue_id();
-    assert!(wait_until(ARRIVAL, || daemon.log().contains("\"deferred\"")));
+    let waits = || daemon.rows()[0]["recipients"][0]["reason"].is_string();
+    assert!(wait_until(ARRIVAL, waits));
     assert_eq!(daemon.queue(&["expire", "--from", "s@ours"]).0, "1 message\n");
     store.start();
     let report = || {
@@ -341,8 +345,14 @@ fn an_outage_raises_an_alarm_and_ends_with_the_mail_going_at_once() {
     for _ in 0..20 {
         send(&daemon, NOTE);
     }
-    let tried_twice = || daemon.rows().iter().all(|row| row["recipients"][0]["attempts"] == 2);
-    assert!(wait_until(ARRIVAL, tried_twice), "{}", daemon.log_tail());
+    let waits = |row: &serde_json::Value| {
+        let one = &row["recipients"][0];
+        row["queue_name"] == "deferred"
+            && one["attempts"] == 0
+            && one["reason"].as_str().is_some_and(|reason| reason.contains("can't connect"))
+    };
+    assert!(wait_until(ARRIVAL, || daemon.rows().iter().all(waits)), "{}", daemon.log_tail());
+    assert_eq!(daemon.rows().len(), 20);
     assert_eq!(daemon.log().matches("\"outage\"").count(), 1, "one alarm, not one a message");
     store.start();
     let first = daemon.rows()[0]["queue_id"].as_str().unwrap().to_owned();
@@ -371,9 +381,11 @@ fn what_the_operator_removes_stays_removed() {
 
 #[test]
 fn attempts_and_reasons_survive_a_restart() {
-    let mut store = Store::tcp(Behaviour::default());
+    let store = Store::tcp(Behaviour::default());
     let tables = format!("{}[queue]\nretry_next_hop = [\"1h\"]\n", domain(&store, "any"));
-    store.stop();
+    store.set(|behaviour| {
+        behaviour.content_replies.insert("u@ours.example".into(), "450 4.2.0 later".into());
+    });
     let mut daemon = Daemon::start(&tables);
     let id = send(&daemon, NOTE);
     let tried = |daemon: &Daemon, times: u64| {
@@ -383,11 +395,11 @@ fn attempts_and_reasons_survive_a_restart() {
     daemon.queue(&["retry", &id]);
     assert!(tried(&daemon, 2));
     let before = daemon.rows();
-    assert!(before[0]["recipients"][0]["reason"].as_str().unwrap().contains("can't connect"));
+    assert!(before[0]["recipients"][0]["reason"].as_str().unwrap().contains("450 4.2.0 later"));
     daemon.kill_9();
     daemon.restart();
     assert_eq!(daemon.rows(), before, "neither forgotten nor tried at once");
-    store.start();
+    store.set(|behaviour| behaviour.content_replies.clear());
     daemon.queue(&["retry", "--all"]);
     daemon.drain(ARRIVAL);
     assert_eq!(store.count(), 1);

@@ -14,7 +14,7 @@ use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use crate::config::Config;
-use crate::control::client::{self, EX_DATAERR, Failure, Message, Reasons};
+use crate::control::client::{self, EX_DATAERR, Failure, Message, Reasons, Route};
 use crate::control::{Filter, OperatorVerb, Request};
 use crate::net::clock;
 use crate::route::next_hop::NextHop;
@@ -45,7 +45,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Count messages by destination, by reason and by age
+    /// Count messages by destination, by reason, by age, and where a next hop is out of reach or slow
     Summary {
         #[command(flatten)]
         conditions: Conditions,
@@ -281,7 +281,9 @@ fn why(config: &Config, id: String, json: bool) -> Result<(), Failure> {
 
 fn summary(config: &Config, conditions: &Conditions, json: bool) -> Result<(), Failure> {
     let payload = ask(config, &Request::List(conditions.filter(Vec::new())))?;
-    let summary = tell::Summary::of(&client::parse_lines::<Message>(&payload), clock::now_ms());
+    let routes = client::parse_lines::<Route>(&ask(config, &Request::Routes)?);
+    let messages = client::parse_lines::<Message>(&payload);
+    let summary = tell::Summary::of(&messages, &routes, clock::now_ms());
     if json {
         println!("{}", serde_json::to_string(&summary).unwrap_or_default());
     } else {

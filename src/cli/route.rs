@@ -1,5 +1,7 @@
 //! `angarium route …`: where mail goes, and why.
 
+mod tell;
+
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -8,8 +10,9 @@ use serde::Serialize;
 use super::queue::{ask, finish, print};
 use crate::config::Config;
 use crate::control::Request;
-use crate::control::client::{self, EX_DATAERR, Failure, Route};
+use crate::control::client::{self, EX_DATAERR, Failure, Route, RouteDetails};
 use crate::daemon;
+use crate::net::clock;
 use crate::policy::recipient::{self, Judgement};
 use crate::registry::reply::Reply;
 use crate::route::next_hop::NextHop;
@@ -18,9 +21,17 @@ use crate::syntax::path;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List the destinations that mail goes to, with what waits for each
+    /// List the destinations that mail goes to, with what waits for each and what is wrong there
     Ls {
         /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all that is known of a destination: what waits, an outage, learned and set limits
+    Show {
+        /// The destination, as `route ls` writes it
+        destination: String,
+        /// One JSON object a line; more than one where routes differ in how they hand mail over
         #[arg(long)]
         json: bool,
     },
@@ -47,6 +58,7 @@ pub(super) enum Command {
 pub(super) fn run(config: &Config, command: Command) -> ExitCode {
     finish(match command {
         Command::Ls { json } => list(config, json),
+        Command::Show { destination, json } => show(config, &destination, json),
         Command::Pause { destination } => pause(config, &destination, true),
         Command::Resume { destination } => pause(config, &destination, false),
         Command::Explain { address, json } => explain(config, &address, json),
@@ -59,20 +71,37 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
         print(&payload);
         return Ok(());
     }
-    println!("{:>8} {:>9}  destination", "ready", "under way");
-    for route in client::parse_lines::<Route>(&payload) {
-        let paused = if route.paused { " (paused)" } else { "" };
-        println!("{:>8} {:>9}  {}{paused}", route.ready, route.under_way, route.destination);
+    let routes = client::parse_lines::<Route>(&payload);
+    print(tell::list(&routes, clock::now_ms()).as_bytes());
+    Ok(())
+}
+
+fn show(config: &Config, destination: &str, json: bool) -> Result<(), Failure> {
+    let name = match destination {
+        // Mail that goes nowhere is listed as well.
+        "discard" | "reject" | "unroutable" => destination.to_owned(),
+        _ => next_hop(destination)?,
+    };
+    let payload = ask(config, &Request::Route(name))?;
+    if json {
+        print(&payload);
+        return Ok(());
     }
+    let now_ms = clock::now_ms();
+    let each = client::parse_lines::<RouteDetails>(&payload);
+    let texts: Vec<String> = each.iter().map(|one| tell::details(one, now_ms)).collect();
+    print(texts.join("\n").as_bytes());
     Ok(())
 }
 
 fn pause(config: &Config, destination: &str, paused: bool) -> Result<(), Failure> {
-    let next_hop: NextHop = destination.parse().map_err(|error| Failure {
-        exit: EX_DATAERR,
-        message: format!("{destination}: {error}"),
-    })?;
-    ask(config, &Request::Pause(next_hop.to_string(), paused)).map(drop)
+    ask(config, &Request::Pause(next_hop(destination)?, paused)).map(drop)
+}
+
+/// The name of a next hop as the daemon writes it.
+fn next_hop(text: &str) -> Result<String, Failure> {
+    let fault = |error| Failure { exit: EX_DATAERR, message: format!("{text}: {error}") };
+    text.parse::<NextHop>().map(|next_hop| next_hop.to_string()).map_err(fault)
 }
 
 /// What would become of a recipient.

@@ -162,7 +162,7 @@ sections! {
             by "rfc5321bis 4.5.1";
 
         /// The most deliveries at a time that this section leads to, beside what holds for the next
-        /// hop as a whole.
+        /// hop as a whole. Sections to one next hop with all the same settings count as one.
         concurrency: Option<usize> as Count = optional "20", in "1" to "100000";
 
         /// The most messages in a time, likewise: "20/s", "600/m" or "5000/h".
@@ -207,7 +207,7 @@ sections! {
             by "rfc5321bis 4.5.3.1.6";
 
         /// The most deliveries at a time that this section leads to, beside what holds for the next
-        /// hop as a whole.
+        /// hop as a whole. Sections to one next hop with all the same settings count as one.
         concurrency: Option<usize> as Count = optional "20", in "1" to "100000";
 
         /// The most messages in a time, likewise: "20/s", "600/m" or "5000/h".
@@ -271,9 +271,15 @@ sections! {
             default r#"["5m", "10m", "20m", "30m", "1h", "2h", "4h"]"#, in "1s" to "7d",
             by "rfc5321bis 4.5.4.1";
 
-        /// The delays between tries at configured next hops and mailstores.
+        /// The delays between tries at configured next hops and mailstores that put a message off. For
+        /// those that can't be reached, see `probe_delay_max`.
         retry_next_hop: Vec<Duration> as NotEmpty<Span> =
             default r#"["5s", "15s", "1m", "5m", "15m"]"#, in "1s" to "7d";
+
+        /// How long a next hop that can't be reached is left alone at most. It is looked at, without a
+        /// message, after a second, then after twice as long each time up to this. What waits for it
+        /// goes as soon as it answers, and no try is counted meanwhile.
+        probe_delay_max: Duration as Span = default r#""5m""#, in "1s" to "1d";
 
         /// How long delivery is tried before the sender gets a report of failure.
         lifetime: Duration as Span = default r#""5d""#, in "1s" to "60d", by "rfc5321bis 4.5.4.1";
@@ -295,10 +301,12 @@ sections! {
         /// days of a configuration that nobody is sure of yet.
         soft_bounce: bool as Flag = default "false";
 
-        /// The most deliveries at a time to one route: one set of exchangers, or one next hop.
+        /// The most deliveries at a time to one next hop. It begins at 5, and gets as many of these as
+        /// it turns out to bear.
         route_concurrency: usize as Count = default "20", in "1" to "1000";
 
-        /// The most deliveries at a time, to all routes together.
+        /// The most deliveries at a time, to all next hops together. An eighth is left to tenants below
+        /// their share, and next hops that carried out nothing in the last minute get half at most.
         max_deliveries: usize as Count = default "500", in "1" to "100000";
 
         /// The most recipients of one transaction. Every server takes 100; what it refuses as too

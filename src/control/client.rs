@@ -1,7 +1,8 @@
 //! The command line's side of the control socket, and how a queue is shown to people.
 //!
 //! Promises the columns of `mailq`, which scripts parse, and exit codes of sysexits: 69 where no
-//! daemon answers, 75 where it could not do it now, 65 where an id is not in the queue.
+//! daemon answers, 75 where it could not do it now, 65 where an id is not in the queue or no
+//! mail was for a destination.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,7 +10,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::listing::{Message, Part, Reasons, Recipient, Route};
+pub use super::listing::{Message, Part, Reasons, Recipient};
+pub use super::routes::{Learned, Limits, Outage, Route, RouteDetails};
 use super::{Answer, Request};
 use crate::net::clock;
 
@@ -83,6 +85,10 @@ fn begin(socket: &Path, request: &Request) -> Result<(BufReader<UnixStream>, usi
         Ok(Answer::NotFound(ids)) => Err(Failure {
             exit: EX_DATAERR,
             message: format!("not in the queue: {}", ids.join(" ")),
+        }),
+        Ok(Answer::NoRoute(destination)) => Err(Failure {
+            exit: EX_DATAERR,
+            message: format!("no mail was for {destination} since the daemon's start"),
         }),
         Ok(Answer::Failed(message)) => Err(Failure { exit: EX_TEMPFAIL, message }),
         Err(error) => Err(Failure {

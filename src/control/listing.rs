@@ -1,5 +1,6 @@
-//! Queued messages and routes as lines of JSON, with the member names that `postqueue -j` taught.
+//! Queued messages as lines of JSON, with the member names that `postqueue -j` taught.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use angarium_queue::entry::{RecipientState, Stored};
@@ -8,7 +9,7 @@ use angarium_queue::schedule::Waits;
 use angarium_queue::spool::{ReadError, Spool};
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::{RouteLoad, Waiting};
+use crate::dispatch::Waiting;
 use crate::envelope::Envelope;
 use crate::net::clock;
 use crate::route::Table;
@@ -57,20 +58,6 @@ pub struct Recipient {
     pub report_owed: bool,
 }
 
-/// A destination with its load.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Route {
-    /// Where to.
-    pub destination: String,
-    /// Jobs that could be delivered now.
-    pub ready: usize,
-    /// Deliveries under way.
-    pub under_way: usize,
-    /// The operator has paused it.
-    #[serde(default)]
-    pub paused: bool,
-}
-
 /// What a message waits for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Reasons {
@@ -82,17 +69,28 @@ pub struct Reasons {
 }
 
 /// The recipients of a message that go the same way.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Part {
     /// Where to.
     pub destination: String,
     /// The recipients.
     pub recipients: Vec<String>,
-    /// `release`, `time`, `turn`, `pause` or `result`.
+    /// `release`, `time`, `turn`, `pause`, `result`, `outage`, `window`, `rate`, `route` or
+    /// `tenant`.
     pub waits_for: String,
-    /// When it is due, in seconds since the epoch, where it waits for its time.
+    /// When it is due, in seconds since the epoch, where it waits for a time: its own, the next look
+    /// at a next hop that can't be reached, or when a rate allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<u64>,
+    /// Since when its next hop can't be reached, in seconds since the epoch, where it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Deliveries under way at its next hop, where it waits for one of them to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<u32>,
+    /// What the next hop said, where that is why it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// After the first failed attempt past this it is given up, in seconds since the epoch.
     pub deadline: u64,
 }
@@ -101,6 +99,8 @@ pub struct Part {
 pub(super) struct Lister<'a> {
     pub(super) spool: &'a Spool,
     pub(super) table: Arc<Table>,
+    /// What is wrong at destinations that can't be reached.
+    pub(super) outages: HashMap<String, String>,
 }
 
 pub(super) fn reasons(message: &Message, waiting: &[Waiting]) -> Vec<u8> {
@@ -109,19 +109,11 @@ pub(super) fn reasons(message: &Message, waiting: &[Waiting]) -> Vec<u8> {
             let known = message.recipients.get(*index as usize);
             known.map_or_else(|| "?".to_owned(), |recipient| recipient.address.clone())
         };
-        let (waits_for, due) = match part.waits {
-            Waits::Held => ("release", None),
-            Waits::Until(due_ms) => ("time", Some(due_ms / 1000)),
-            Waits::Turn => ("turn", None),
-            Waits::Paused => ("pause", None),
-            Waits::Result => ("result", None),
-        };
         Part {
             destination: part.destination.clone(),
             recipients: part.recipients.iter().map(address).collect(),
-            waits_for: waits_for.to_owned(),
-            due,
             deadline: part.deadline_ms / 1000,
+            ..waits(&part.waits)
         }
     };
     let mut line = Vec::new();
@@ -130,14 +122,30 @@ pub(super) fn reasons(message: &Message, waiting: &[Waiting]) -> Vec<u8> {
     line
 }
 
-pub(super) fn routes(loads: &[RouteLoad]) -> Vec<u8> {
-    let mut lines = Vec::new();
-    for load in loads {
-        let destination = load.destination.clone();
-        let (ready, under_way, paused) = (load.ready, load.assigned, load.paused);
-        push_line(&mut lines, &Route { destination, ready, under_way, paused });
+/// What a part waits for, without what it is.
+fn waits(waits: &Waits) -> Part {
+    let of = |waits_for: &str| Part { waits_for: waits_for.to_owned(), ..Part::default() };
+    let at = |at_ms: u64| Some(at_ms / 1000);
+    match waits {
+        Waits::Held => of("release"),
+        Waits::Until(due_ms) => Part { due: at(*due_ms), ..of("time") },
+        Waits::Turn => of("turn"),
+        Waits::Paused => of("pause"),
+        Waits::Result => of("result"),
+        Waits::Outage(outage) => Part {
+            since: at(outage.since_ms),
+            due: outage.probe_ms.and_then(at),
+            reason: Some(outage.reply.to_string()),
+            ..of("outage")
+        },
+        Waits::Window(under_way) => Part { under_way: Some(*under_way), ..of("window") },
+        Waits::Rate(at_ms, reply) => {
+            let reason = reply.as_ref().map(ToString::to_string);
+            Part { due: at(*at_ms), reason, ..of("rate") }
+        }
+        Waits::Route(at_ms) => Part { due: at_ms.and_then(at), ..of("route") },
+        Waits::Tenant(at_ms) => Part { due: at_ms.and_then(at), ..of("tenant") },
     }
-    lines
 }
 
 pub(super) fn push_line(lines: &mut Vec<u8>, value: &impl Serialize) {
@@ -167,36 +175,48 @@ impl Lister<'_> {
         let known = envelope.as_ref().map(|envelope| envelope.recipients.as_slice());
         let recipients = stored.recipients.iter().enumerate().map(|(index, state)| {
             let mailbox = known.and_then(|known| known.get(index)).map(|known| &known.address);
+            let destination = match mailbox {
+                _ if !stored.via.is_empty() => stored.via.to_string(),
+                Some(mailbox) => self.table.destination(mailbox).to_string(),
+                None => String::new(),
+            };
+            let outage = self.outages.get(&destination).filter(|_| is_due(state)).cloned();
+            let described = described(state);
             Recipient {
                 address: mailbox.map_or_else(|| "?".to_owned(), ToString::to_string),
-                destination: match mailbox {
-                    _ if !stored.via.is_empty() => stored.via.to_string(),
-                    Some(mailbox) => self.table.destination(mailbox).to_string(),
-                    None => String::new(),
-                },
-                ..described(state)
+                destination,
+                reason: outage.or(described.reason),
+                ..described
             }
         });
+        let recipients: Vec<Recipient> = recipients.collect();
         Message {
-            queue_name: queue_name(stored).to_owned(),
+            queue_name: self.queue_name(stored, &recipients).to_owned(),
             queue_id: stored.id.to_string(),
             arrival_time: stored.arrived_ms / 1000,
             message_size: stored.size,
             sender: sender.unwrap_or_else(|| "?".to_owned()),
-            recipients: recipients.collect(),
+            recipients,
             damage,
+        }
+    }
+
+    /// A message is active while a recipient can be tried.
+    fn queue_name(&self, stored: &Stored, recipients: &[Recipient]) -> &'static str {
+        let mut states = stored.recipients.iter().zip(recipients);
+        let active = states
+            .any(|(state, one)| is_due(state) && !self.outages.contains_key(&one.destination));
+        match stored.held {
+            true => "hold",
+            false if active => "active",
+            false => "deferred",
         }
     }
 }
 
-fn queue_name(stored: &Stored) -> &'static str {
+fn is_due(state: &RecipientState) -> bool {
     let now_ms = clock::now_ms();
-    let due = |state: &RecipientState| matches!(state, RecipientState::Pending { due_ms, .. } if *due_ms <= now_ms);
-    match stored.held {
-        true => "hold",
-        false if stored.recipients.iter().any(due) => "active",
-        false => "deferred",
-    }
+    matches!(state, RecipientState::Pending { due_ms, .. } if *due_ms <= now_ms)
 }
 
 fn described(state: &RecipientState) -> Recipient {

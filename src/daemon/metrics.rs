@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::listeners::{bind, listen};
-use crate::dispatch::{self, Destinations};
+use crate::dispatch::{self, Destinations, Shares};
 use crate::event;
 use crate::metric::{self, Exposition, Form};
 use crate::net::clock;
@@ -169,6 +169,8 @@ fn give_destinations(out: &mut Exposition, destinations: Destinations) {
     for (labels, count) in destinations.attempts.cells() {
         out.give(&metric::DESTINATION_ATTEMPTS, labels, count as f64);
     }
+    out.give(&metric::NEXT_HOPS_UNREACHABLE, vec![], destinations.outages as f64);
+    give_shares(out, &destinations.shares);
     let busiest = destinations.busiest;
     let other = ("other".to_owned(), busiest.other_ready, busiest.other_assigned);
     let named = busiest.first.into_iter().map(|load| (load.destination, load.ready, load.assigned));
@@ -176,6 +178,15 @@ fn give_destinations(out: &mut Exposition, destinations: Destinations) {
         let labels = vec![("destination", destination)];
         out.give(&metric::DESTINATION_READY, labels.clone(), ready as f64);
         out.give(&metric::DESTINATION_ACTIVE, labels, assigned as f64);
+    }
+}
+
+fn give_shares(out: &mut Exposition, shares: &Shares) {
+    for (tenant, part) in &shares.parts {
+        out.give(&metric::TENANT_SHARE, vec![("tenant", tenant.to_string())], *part);
+    }
+    if let Some(jain) = shares.jain {
+        out.give(&metric::TENANT_FAIRNESS, vec![], jain);
     }
 }
 
@@ -230,6 +241,23 @@ mod tests {
         figures.spool.shutdown();
         let closed = (503, "the spool is unavailable: it was shut down\n".to_owned());
         assert_eq!(healthz(&figures).await, closed);
+    }
+
+    #[test]
+    fn shares_are_told_where_somebody_waited() {
+        let text = |jain, parts| {
+            let mut destinations = Destinations::default();
+            (destinations.shares.jain, destinations.shares.parts) = (jain, parts);
+            let mut out = Exposition::new(Form::OpenMetrics);
+            give_destinations(&mut out, destinations);
+            out.write()
+        };
+        let told = text(Some(0.8), vec![("a".into(), 0.75), ("b".into(), 0.25)]);
+        assert!(told.contains("\nangarium_tenant_share_ratio{tenant=\"a\"} 0.75\n"), "{told}");
+        assert!(told.contains("\nangarium_tenant_share_ratio{tenant=\"b\"} 0.25\n"), "{told}");
+        assert!(told.contains("\nangarium_tenant_fairness_index 0.8\n"), "{told}");
+        let told = text(None, vec![]);
+        assert!(!told.contains("tenant") && told.contains("_unreachable 0\n"), "{told}");
     }
 
     #[test]

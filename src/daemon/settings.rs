@@ -138,18 +138,21 @@ pub(super) fn dispatch(config: &Config, table: &Arc<Table>) -> dispatch::Setting
             backoff: Backoff {
                 exchanger_ms: millis(&queue.retry),
                 next_hop_ms: millis(&queue.retry_next_hop),
-                lifetime_ms: to_millis(&queue.lifetime),
             },
-            route_concurrency: queue.route_concurrency,
-            assignments_max: queue.max_deliveries,
+            lifetimes_ms: vec![to_millis(&queue.lifetime), to_millis(&queue.report_lifetime)],
+            warnings_ms: millis(&queue.delay_warning),
+            probe_delay_max_ms: to_millis(&queue.probe_delay_max),
+            slots_max: to_u32(queue.max_deliveries),
+            rate: queue.rate.map(dispatch::rate),
+            site: dispatch::scheduled(every_site(queue)),
+            tenant: dispatch::tenant_limits(tenants(config).each()),
             paused: queue.paused,
         },
         times: times(config),
         table: Arc::clone(table),
         soft_bounce: queue.soft_bounce,
         report: Arc::new(report(config)),
-        report_lifetime_ms: to_millis(&queue.report_lifetime),
-        delay_warning_ms: millis(&queue.delay_warning),
+        tenants: tenants(config),
     }
 }
 
@@ -163,6 +166,7 @@ fn report(config: &Config) -> report::Settings {
         from: given.or_else(own).unwrap_or_else(report::nobody),
         content_octets_max: usize::try_from(config.report.max_content).unwrap_or(usize::MAX),
         template: config.report.template.clone(),
+        delay_warning_ms: config.queue.delay_warning.iter().map(to_millis).collect(),
     }
 }
 

@@ -5,14 +5,16 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use angarium_queue::schedule::{Assignment, Decision};
+use angarium_queue::schedule::{Assignment, Decision, RouteId};
 
 use super::record::Record;
 use super::tally::Tally;
-use super::{Busiest, Destinations, Dispatcher, RouteLoad};
+use super::{Busiest, Destinations, Dispatcher, RouteLoad, RouteState};
 use crate::delivery::outcome::Outcome;
 use crate::metric::{self, Transport};
-use crate::route::{self, Destination};
+use crate::net::clock;
+use crate::route::limit::Limits;
+use crate::route::{self, Destination, Handling};
 
 /// An attempt begins.
 pub(super) fn started(assignment: &Assignment) {
@@ -49,14 +51,68 @@ fn transport(destination: &Destination) -> Transport {
 
 impl Dispatcher {
     /// The load of the `count` destinations that have the most to do, and all attempts.
-    pub(super) fn told(&self, count: usize) -> Destinations {
-        Destinations { busiest: self.busiest(count), attempts: self.attempts.clone() }
+    pub(super) fn told(&mut self, count: usize) -> Destinations {
+        // Who asks for nothing only sees whether anybody answers.
+        if count > 0 {
+            self.shares.measure(self.scheduler.shares());
+        }
+        Destinations {
+            busiest: self.busiest(count),
+            attempts: self.attempts.clone(),
+            shares: self.shares.clone(),
+            outages: self.scheduler.outages(),
+        }
+    }
+
+    /// The load of every destination that was used, in the order of their names.
+    pub(super) fn loads(&self) -> Vec<RouteLoad> {
+        let mut loads: Vec<_> =
+            self.sites.routes().map(|(destination, route)| self.load(destination, route)).collect();
+        loads.sort_by(|a, b| a.destination.cmp(&b.destination));
+        loads
+    }
+
+    /// What is known of the destinations with this name.
+    pub(super) fn route_states(&self, name: &str) -> Vec<RouteState> {
+        let now_ms = clock::now_ms();
+        let named = |(destination, _): &(&Destination, _)| destination.to_string() == name;
+        let table = &self.settings.table;
+        let state = |(destination, route): (&Destination, RouteId)| {
+            let site = self.sites.site_of(destination)?;
+            let site = self.scheduler.site(site, now_ms)?;
+            let (handling, site_limits) = match destination {
+                Destination::Hop(hop, handling) => (*handling, table.site_limits(hop)),
+                _ => (Handling::default(), Limits::default()),
+            };
+            let (load, limits) = (self.load(destination, route), table.limits(destination));
+            Some(RouteState { load, site, handling, limits, site_limits })
+        };
+        self.sites.routes().filter(named).filter_map(state).collect()
+    }
+
+    fn load(&self, destination: &Destination, route: RouteId) -> RouteLoad {
+        let (ready, assigned, jobs) = self.scheduler.load(route);
+        let site = self.sites.site_of(destination);
+        let state = site.and_then(|site| self.scheduler.site(site, clock::now_ms()));
+        let (outage, rate) = state.map_or((None, None), |state| (state.outage, state.rate));
+        RouteLoad {
+            destination: destination.to_string(),
+            ready,
+            assigned,
+            jobs,
+            paused: self.scheduler.is_paused(route),
+            outage,
+            rate,
+        }
     }
 
     /// One walk over those that were ever used; only those named cost more.
     fn busiest(&self, count: usize) -> Busiest {
-        let load = |(destination, &route)| (self.scheduler.load(route), destination);
-        let loads = self.route_ids.iter().map(load);
+        let load = |(destination, route)| {
+            let (ready, assigned, _) = self.scheduler.load(route);
+            ((ready, assigned), destination)
+        };
+        let loads = self.sites.routes().map(load);
         let mut busiest = busiest(loads.filter(|(load, _)| *load != (0, 0)).collect(), count);
         for load in &mut busiest.first {
             load.paused = self.pauses.contains(&load.destination);
@@ -81,7 +137,9 @@ fn busiest(mut loads: Vec<((usize, usize), &Destination)>, count: usize) -> Busi
             Some(load) => {
                 (load.ready, load.assigned) = (load.ready + ready, load.assigned + assigned)
             }
-            None => first.push(RouteLoad { destination, ready, assigned, paused: false }),
+            None => {
+                first.push(RouteLoad { destination, ready, assigned, ..RouteLoad::default() });
+            }
         }
     }
     Busiest {
@@ -100,7 +158,7 @@ mod tests {
         let hops: Vec<Destination> = (1..=9)
             .map(|port| {
                 let hop = format!("smtp://h.example:{port}").parse().unwrap();
-                Destination::Hop(hop, route::Handling::default())
+                Destination::Hop(hop, Handling::default())
             })
             .collect();
         let loads = || hops.iter().enumerate().map(|(ready, hop)| ((ready, 1), hop)).collect();
@@ -117,7 +175,6 @@ mod tests {
 
     #[test]
     fn what_has_one_name_is_told_once() {
-        use route::Handling;
         let hop = || "smtp://h.example:25".parse().unwrap();
         let other = Handling { eight_bit: route::EightBit::Send, ..Handling::default() };
         assert_ne!(other, Handling::default());

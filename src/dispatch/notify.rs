@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use angarium_queue::entry::{Change, RecipientState};
+use angarium_queue::entry::{Change, RecipientState, Stored};
 use angarium_queue::id::MessageId;
 use angarium_queue::spool::{
     Body, CommitError, Loaded, NewBody, NewMessage, Op, ReadError, Room, Spool,
@@ -102,13 +102,16 @@ fn make(
     let envelope = envelope(spool, order.id)?;
     let ReversePath::Mailbox(to) = &envelope.reverse_path else { return Err(Trouble::Unwanted) };
     let stored = spool.get(order.id).ok_or(Trouble::Gone)?;
+    if order.action != Action::Failed && !is_to_be_told(settings, &envelope, &stored) {
+        return Err(Trouble::Unwanted);
+    }
     let (content, whole) = match spool.load(order.id) {
         Ok(Loaded { body, .. }) => read(body, settings.wanted_octets()),
         Err(ReadError::Gone) => return Err(Trouble::Gone),
         // The failure is worth telling without the message.
         Err(ReadError::Damaged(_) | ReadError::Io(_)) => (Vec::new(), false),
     };
-    let mut recipients = told(order, &envelope);
+    let mut recipients = told(order, &envelope, &stored.recipients);
     if order.action != Action::Failed {
         if due::is_automatic(&content) {
             return Err(Trouble::Unwanted);
@@ -118,6 +121,9 @@ fn make(
             return Err(Trouble::Refused(CommitError::Full));
         }
         recipients.extend(others_waiting(order, &stored.recipients, &envelope));
+        if recipients.is_empty() {
+            return Err(Trouble::Unwanted);
+        }
     }
     let original = Original {
         id: &order.id.to_string(),
@@ -131,27 +137,31 @@ fn make(
     let date = clock::date;
     let report = Report { id: &id.to_string(), now_ms, to, action, recipients, original, date };
     let Written { content, eight_bit } = report.write(settings);
-    message(spool, id, now_ms, addressed(to.clone(), eight_bit), content).map_err(Trouble::Refused)
+    let envelope = addressed(to.clone(), eight_bit);
+    let tenant = stored.tenant;
+    message(spool, id, now_ms, tenant, envelope, content).map_err(Trouble::Refused)
 }
 
-/// The report as a message like any other.
+/// The report as a message like any other, on the account of what it is about.
 fn message(
     spool: &Spool,
     id: MessageId,
     arrived_ms: u64,
+    tenant: Arc<str>,
     envelope: Envelope,
     content: Vec<u8>,
 ) -> Result<(Accepted, NewMessage), CommitError> {
+    let size = content.len() as u64;
     let message = NewMessage {
         id,
         arrived_ms,
-        tenant: SESSION.into(),
+        tenant: Arc::clone(&tenant),
         held: false,
         recipients: 1,
         envelope: envelope.encode().into(),
         body: body(spool, id, content)?,
     };
-    Ok((Accepted { id, arrived_ms, envelope }, message))
+    Ok((Accepted { id, arrived_ms, tenant, size, envelope }, message))
 }
 
 /// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5).
@@ -168,11 +178,25 @@ fn addressed(to: Mailbox, eight_bit: bool) -> Envelope {
     }
 }
 
-/// Those that the attempt settled.
-fn told(order: &Order, envelope: &Envelope) -> Vec<report::Recipient> {
+/// Whether a sender is to hear of a delay now, and has not heard yet.
+fn is_to_be_told(settings: &Settings, envelope: &Envelope, stored: &Stored) -> bool {
+    let warnings_ms = &settings.delay_warning_ms;
+    due::may_hear(envelope)
+        && !stored.held
+        && due::is_due(warnings_ms, stored.arrived_ms, stored.told_ms, clock::now_ms())
+}
+
+/// Those that the order is about. Where it does not say why one waits, what the last attempt was
+/// told does; without either there is nothing to tell of it.
+fn told(order: &Order, envelope: &Envelope, states: &[RecipientState]) -> Vec<report::Recipient> {
+    let last = |index: u32| match states.get(index as usize) {
+        Some(RecipientState::Pending { reason: Some(reason), .. }) => Some(reason),
+        _ => None,
+    };
     let told = |(index, change): &(u32, Change)| {
         let (expired, reason) = match change {
             Change::Failed { expired, reason, .. } => (*expired, reason),
+            Change::Deferred { reason, .. } if reason.is_empty() => (false, last(*index)?),
             Change::Deferred { reason, .. } => (false, reason),
             Change::Delivered => return None,
         };

@@ -27,7 +27,7 @@ impl Dispatcher {
         let ops = match verb {
             Verb::Hold => {
                 event::operated(id, "hold");
-                self.scheduler.hold(id);
+                self.scheduler.hold(id, now_ms);
                 vec![Op::Hold(id)]
             }
             Verb::Release => {
@@ -48,9 +48,9 @@ impl Dispatcher {
                 let via = hop.as_ref().map_or_else(String::new, ToString::to_string);
                 self.set_via(id, &via);
                 // An attempt under way comes back to the new way as well.
-                self.reloaded_ms = now_ms;
-                for job in self.scheduler.take_message(id) {
-                    self.enqueue_job(&job, now_ms);
+                let envelope = self.envelope(id);
+                for job in self.scheduler.take_message(id, now_ms) {
+                    self.enqueue_job(&job, &stored.tenant, envelope.as_ref(), now_ms);
                 }
                 vec![Op::Via(id, via.into())]
             }
@@ -71,7 +71,7 @@ impl Dispatcher {
     /// spool refuses the record, it is what it was.
     fn end(&mut self, stored: &Stored, op: Op, answer: Answer) {
         let (id, record) = (stored.id, self.record.clone());
-        self.scheduler.hold(id);
+        self.scheduler.hold(id, clock::now_ms());
         self.ending.insert(id);
         let done = move |result: Result<(), CommitError>| {
             // The dispatcher is gone only when the daemon stops; the next start looks for what is
@@ -103,23 +103,25 @@ impl Dispatcher {
 
     /// What each part of a message waits for.
     pub(super) fn why(&self, id: MessageId) -> Vec<Waiting> {
-        let lifetime_ms = self.settings.options.backoff.lifetime_ms;
-        let waiting = |(job, waits): (&Job, Waits)| Waiting {
-            destination: self.destination(job.route).to_string(),
-            recipients: job.recipients.clone(),
-            waits,
-            deadline_ms: job.arrived_ms.saturating_add(lifetime_ms),
+        let waiting = |(job, waits): (Job, Waits)| {
+            let lifetimes_ms = &self.settings.options.lifetimes_ms;
+            let lifetime_ms = lifetimes_ms.get(job.lifetime).or(lifetimes_ms.last());
+            Waiting {
+                destination: self.sites.destination(job.route).to_string(),
+                recipients: job.recipients.to_vec(),
+                waits,
+                deadline_ms: job.arrived_ms.saturating_add(lifetime_ms.copied().unwrap_or(0)),
+            }
         };
-        self.scheduler.why(id).into_iter().map(waiting).collect()
+        self.scheduler.why(id, clock::now_ms()).into_iter().map(waiting).collect()
     }
 
     /// Pauses a destination, whether mail waits for it by now or not.
     pub(super) fn pause(&mut self, destination: &str, paused: bool) -> std::io::Result<()> {
-        let named = |(known, _): &(&Destination, &RouteId)| known.to_string() == destination;
-        let routes: Vec<RouteId> =
-            self.route_ids.iter().filter(named).map(|(_, &route)| route).collect();
+        let named = |(known, _): &(&Destination, RouteId)| known.to_string() == destination;
+        let routes: Vec<RouteId> = self.sites.routes().filter(named).map(|(_, id)| id).collect();
         for route in routes {
-            self.scheduler.set_paused(route, paused);
+            self.scheduler.set_paused(route, paused, clock::now_ms());
         }
         self.pauses.set(destination, paused)
     }

@@ -15,10 +15,9 @@ use tokio::task::JoinError;
 use super::Dispatcher;
 use super::notify::{Notified, Order, Trouble, notify};
 use crate::agent::Delivery;
-use crate::envelope::Envelope;
 use crate::event;
 use crate::net::clock;
-use crate::report::{Action, due};
+use crate::report::Action;
 use crate::route::Destination;
 use crate::route::next_hop::Place;
 
@@ -35,40 +34,25 @@ impl Dispatcher {
         assignment: &Assignment,
         delivery: &Delivery,
         changes: Vec<(u32, Change)>,
-        now_ms: u64,
     ) {
         let id = assignment.id;
-        let delayed = self.delay_is_due(id, delivery.envelope.as_ref(), now_ms);
         let (failed, mut rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(owes_report);
-        let mut order = None;
-        if !failed.is_empty() && delivery.envelope.is_none() {
+        let mut ended = Vec::new();
+        if delivery.envelope.is_none() && !failed.is_empty() {
             // Who is to be told stands where nobody can read it now.
             self.owed.insert(id);
             rest.extend(failed);
-        } else if !failed.is_empty() {
+        } else {
             // They end with the report; until it is durable, they are what they were before.
-            let ended = failed.into_iter().map(|(index, change)| (index, owing(change, false)));
-            order = Some((Action::Failed, ended.collect()));
-        } else if let Some(until_ms) = delayed {
-            // They are recorded at once; the report only tells of them.
-            let deferred: Vec<_> = rest.iter().filter(|one| is_deferral(one)).cloned().collect();
-            order = (!deferred.is_empty()).then_some((Action::Delayed { until_ms }, deferred));
+            ended.extend(failed.into_iter().map(|(index, change)| (index, owing(change, false))));
         }
         self.record_changes(id, rest);
-        if let Some((action, changes)) = order {
-            let remote = remote(&self.destination(assignment.route));
+        if !ended.is_empty() {
+            let remote = remote(&self.sites.destination(assignment.route));
             let attempted_ms = Some(assignment.started_ms);
+            let (action, changes) = (Action::Failed, ended);
             self.order(Order { id, action, changes, remote, attempted_ms, again: false });
         }
-    }
-
-    /// Until when a message is tried, if its sender is to be told now that it is late.
-    fn delay_is_due(&self, id: MessageId, envelope: Option<&Envelope>, now_ms: u64) -> Option<u64> {
-        let may_hear = envelope.is_some_and(due::may_hear) && !self.telling.contains_key(&id);
-        let stored = may_hear.then(|| self.spool.get(id)).flatten()?;
-        let (arrived_ms, told_ms) = (stored.arrived_ms, stored.told_ms);
-        let due = due::is_due(&self.settings.delay_warning_ms, arrived_ms, told_ms, now_ms);
-        due.then(|| arrived_ms.saturating_add(self.settings.options.backoff.lifetime_ms))
     }
 
     /// Has the report of an owed message made without delay.
@@ -77,7 +61,7 @@ impl Dispatcher {
         self.next_round_ms = clock::now_ms();
     }
 
-    fn order(&mut self, order: Order) {
+    pub(super) fn order(&mut self, order: Order) {
         let (spool, settings) = (self.spool.clone(), self.settings.report.clone());
         *self.telling.entry(order.id).or_default() += 1;
         self.reports.spawn(notify(spool, settings, order));
@@ -209,10 +193,6 @@ fn failure(state: &RecipientState) -> Option<Change> {
 
 fn owes_report((_, change): &(u32, Change)) -> bool {
     matches!(change, Change::Failed { report_owed: true, .. })
-}
-
-fn is_deferral((_, change): &(u32, Change)) -> bool {
-    matches!(change, Change::Deferred { .. })
 }
 
 fn owing(change: Change, report_owed: bool) -> Change {

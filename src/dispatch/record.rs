@@ -44,7 +44,10 @@ impl Record<'_> {
             (Outcome::Deferred(reason), Decision::Expired) => {
                 Change::Failed { expired: true, reason: shorten(reason), report_owed }
             }
-            (Outcome::Deferred(_), Decision::Done | Decision::Withdrawn) => return None,
+            // What was not tried is not recorded: it waits as it did before.
+            (Outcome::Deferred(_), Decision::Done | Decision::Back | Decision::Withdrawn) => {
+                return None;
+            }
         })
     }
 
@@ -60,6 +63,9 @@ impl Record<'_> {
                 (Outcome::Deferred(reason), Decision::Retry { attempts, due_ms }) => {
                     let retry_in_s = due_ms.saturating_sub(self.now_ms) / 1000;
                     event::deferred(id, &recipient, destination, reason, attempts, retry_in_s);
+                }
+                (Outcome::Deferred(reason), Decision::Back) => {
+                    event::put_back(id, &recipient, destination, reason);
                 }
                 (Outcome::Deferred(reason) | Outcome::Failed(reason), decision) => {
                     let expired =
@@ -95,34 +101,48 @@ fn shorten(reason: &str) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use angarium_queue::id::MessageId;
-    use angarium_queue::schedule::{Job, Options, Pace, Pick, RouteId, Scheduler};
+    use angarium_queue::schedule::{
+        Backoff, Band, Class, Job, Limits, Options, Pace, Pick, RouteId, Scheduler, SiteId,
+        TenantLimits,
+    };
 
     use super::*;
     use crate::envelope::{Envelope, Origin};
     use crate::syntax::path::parse_reverse_path;
 
     fn assignment() -> Assignment {
-        let backoff = angarium_queue::schedule::Backoff {
-            exchanger_ms: vec![1],
-            next_hop_ms: vec![1],
-            lifetime_ms: 1,
+        let options = Options {
+            backoff: Backoff { exchanger_ms: vec![1], next_hop_ms: vec![1] },
+            lifetimes_ms: vec![1],
+            warnings_ms: vec![],
+            probe_delay_max_ms: 300_000,
+            slots_max: 1,
+            rate: None,
+            site: Limits { concurrency_max: 1, recipients_max: 9, rate: None },
+            tenant: TenantLimits::default(),
+            paused: false,
         };
-        let options = Options { backoff, route_concurrency: 1, assignments_max: 1, paused: false };
         let mut scheduler = Scheduler::new(options, 1);
-        scheduler.enqueue(
-            Job {
-                id: MessageId::from_u64(1),
-                route: RouteId(0),
-                pace: Pace::NextHop,
-                recipients: vec![0, 1, 2],
-                attempts: 0,
-                due_ms: 0,
-                arrived_ms: 0,
-                lifetime_ms: None,
-                held: false,
-            },
-            0,
-        );
+        scheduler.set_route(RouteId(0), SiteId(0), None, 0);
+        let job = Job {
+            id: MessageId::from_u64(1),
+            route: RouteId(0),
+            tenant: scheduler.tenant("192.0.2.1"),
+            class: Class::Inbound,
+            band: Band::Normal,
+            stream: 0,
+            pace: Pace::NextHop,
+            recipients: [0, 1, 2].into_iter().collect(),
+            size: 0,
+            attempts: 0,
+            due_ms: 0,
+            arrived_ms: 0,
+            lifetime: 0,
+            deadline_ms: None,
+            held: false,
+            tag: 0,
+        };
+        scheduler.enqueue(job, 0);
         let Pick::Assignment(assignment) = scheduler.next(0) else { panic!("nothing picked") };
         assignment
     }
@@ -131,7 +151,7 @@ mod tests {
         let delivery = Delivery {
             envelope: Some(Envelope {
                 reverse_path: parse_reverse_path(reverse_path).unwrap(),
-                recipients: vec![],
+                recipients: [].into_iter().collect(),
                 body: crate::syntax::command::Body::SevenBit,
                 eight_bit: false,
                 long_lines: false,
@@ -174,5 +194,6 @@ mod tests {
     #[test]
     fn what_was_withdrawn_is_not_deferred_again() {
         assert_eq!(changes("a@b.example", Decision::Withdrawn).len(), 2);
+        assert_eq!(changes("a@b.example", Decision::Back).len(), 2, "nor what was not tried");
     }
 }

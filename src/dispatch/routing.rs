@@ -4,19 +4,24 @@
 //! everything anew, also what was under way if it comes back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use angarium_queue::entry::{RecipientState, Stored};
 use angarium_queue::id::MessageId;
-use angarium_queue::schedule::{Job, JobKey, Pace, RouteId};
+use angarium_queue::schedule::{Assignment, Band, Class, Job, Pace};
 use angarium_queue::spool::Standing;
 use bytes::Bytes;
 
-use super::{Dispatcher, Kept, Recorded, Settings};
+use super::{Dispatcher, Kept, Recorded, Setting, Settings, tell_tenants};
 use crate::envelope::{Envelope, Origin};
 use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
 use crate::route::{Destination, Handling};
+use crate::syntax::stream::stream;
+
+/// Tags of jobs that were routed by different configurations.
+const TAGS: u8 = 4;
 
 impl Dispatcher {
     /// Takes up a message that was just accepted.
@@ -25,9 +30,14 @@ impl Dispatcher {
         let Some(standing) = self.spool.standing(message.id) else { return };
         let count = u32::try_from(message.envelope.recipients.len()).unwrap_or(u32::MAX);
         let pending: Vec<Pending> = (0..count).map(Pending::new).collect();
-        let (id, arrived_ms) = (message.id, message.arrived_ms);
-        let arrival = Arrival { id, arrived_ms, held: standing == Standing::Held };
-        self.enqueue(arrival, Some(&message.envelope), &pending, clock::now_ms());
+        let arrival = Arrival {
+            id: message.id,
+            arrived_ms: message.arrived_ms,
+            held: standing == Standing::Held,
+            tenant: Arc::clone(&message.tenant),
+            size: message.size,
+        };
+        self.enqueue(&arrival, Some(&message.envelope), &pending, clock::now_ms());
     }
 
     /// Takes up messages that the spool held at the start.
@@ -37,6 +47,21 @@ impl Dispatcher {
             let envelope = decoded(stored.id, envelope.map_err(|error| error.to_string()));
             self.enqueue_pending(&stored, envelope.as_ref());
             self.note_owed(&stored);
+        }
+    }
+
+    /// Routes messages anew, as far as no attempt of them is under way.
+    pub(super) fn route_anew(&mut self, kept: Vec<Kept>) {
+        let now_ms = clock::now_ms();
+        for Kept { stored, envelope } in kept {
+            let jobs = self.scheduler.take_message(stored.id, now_ms);
+            if jobs.is_empty() {
+                continue;
+            }
+            let envelope = decoded(stored.id, envelope.map_err(|error| error.to_string()));
+            for job in jobs {
+                self.enqueue_job(&job, &stored.tenant, envelope.as_ref(), now_ms);
+            }
         }
     }
 
@@ -51,8 +76,7 @@ impl Dispatcher {
         };
         let pending: Vec<Pending> =
             stored.recipients.iter().enumerate().filter_map(pending).collect();
-        let arrival = Arrival { id: stored.id, arrived_ms: stored.arrived_ms, held: stored.held };
-        self.enqueue(arrival, envelope, &pending, clock::now_ms());
+        self.enqueue(&Arrival::of(stored), envelope, &pending, clock::now_ms());
     }
 
     /// What the operator did to a message is recorded, or was refused.
@@ -61,7 +85,7 @@ impl Dispatcher {
             Recorded::Revived(id) => self.enqueue_revived(id),
             Recorded::Ended(id) => {
                 self.ending.remove(&id);
-                self.scheduler.withdraw(id);
+                self.withdraw(id);
                 self.owe(id);
             }
             Recorded::Refused(id) => {
@@ -73,6 +97,16 @@ impl Dispatcher {
         }
     }
 
+    /// Takes a message out of the scheduler.
+    fn withdraw(&mut self, id: MessageId) {
+        let now_ms = clock::now_ms();
+        let tenants = self.scheduler.tenants_of(id);
+        self.scheduler.withdraw(id, now_ms);
+        for tenant in tenants {
+            self.backlog.set(&tenant, self.scheduler.backlog(&tenant));
+        }
+    }
+
     fn enqueue_revived(&mut self, id: MessageId) {
         let Some(indices) = self.reviving.remove(&id) else { return };
         let Some(stored) = self.spool.get(id) else { return };
@@ -81,26 +115,35 @@ impl Dispatcher {
             matches!(state, Some(RecipientState::Pending { .. }))
         };
         let pending: Vec<Pending> = indices.into_iter().filter(revived).map(Pending::new).collect();
-        let arrival = Arrival { id, arrived_ms: stored.arrived_ms, held: stored.held };
         let envelope = self.envelope(id);
-        self.enqueue(arrival, envelope.as_ref(), &pending, clock::now_ms());
+        self.enqueue(&Arrival::of(&stored), envelope.as_ref(), &pending, clock::now_ms());
     }
 
-    /// A reload: everything that waits is routed by the new table.
+    /// A reload: what waits is routed by the new table when its turn comes, or when
+    /// [`route_anew`](super::route_anew) comes to it.
     pub(super) fn reload(&mut self, settings: Settings) {
         let now_ms = clock::now_ms();
+        let named: Vec<String> = self.settings.tenants.named().map(str::to_owned).collect();
         self.settings = settings;
-        self.reloaded_ms = now_ms;
-        self.scheduler.set_options(self.settings.options.clone());
-        for job in self.scheduler.take_all() {
-            self.enqueue_job(&job, now_ms);
-        }
+        self.tag = (self.tag + 1) % TAGS;
+        self.scheduler.set_options(self.settings.options.clone(), now_ms);
+        tell_tenants(&mut self.scheduler, &self.settings.tenants, &named, now_ms);
+        let table = Arc::clone(&self.settings.table);
+        let mut setting = Setting {
+            scheduler: &mut self.scheduler,
+            table: &table,
+            pauses: &self.pauses,
+            memory: &mut self.memory,
+            now_ms,
+        };
+        self.sites.tell_all(&mut setting);
     }
 
-    /// Routes one job anew, after an attempt that began before a reload.
-    pub(super) fn reroute(&mut self, key: JobKey, now_ms: u64) {
-        if let Some(job) = self.scheduler.take(key) {
-            self.enqueue_job(&job, now_ms);
+    /// Routes one job anew that just came back.
+    pub(super) fn reroute(&mut self, assignment: &Assignment, now_ms: u64) {
+        if let Some(job) = self.scheduler.take(assignment.key, now_ms) {
+            let envelope = self.envelope(job.id);
+            self.enqueue_job(&job, &assignment.tenant, envelope.as_ref(), now_ms);
         }
     }
 
@@ -112,66 +155,87 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn enqueue_job(&mut self, job: &Job, now_ms: u64) {
+    /// Routes a job that was taken out of the scheduler.
+    pub(super) fn enqueue_job(
+        &mut self,
+        job: &Job,
+        tenant: &Arc<str>,
+        envelope: Option<&Envelope>,
+        now_ms: u64,
+    ) {
         let pending: Vec<Pending> = job
             .recipients
             .iter()
             .map(|&index| Pending { index, attempts: job.attempts, due_ms: job.due_ms })
             .collect();
-        let arrival = Arrival { id: job.id, arrived_ms: job.arrived_ms, held: job.held };
-        let envelope = self.envelope(job.id);
-        self.enqueue(arrival, envelope.as_ref(), &pending, now_ms);
+        let arrival = Arrival {
+            id: job.id,
+            arrived_ms: job.arrived_ms,
+            held: job.held,
+            tenant: Arc::clone(tenant),
+            size: job.size,
+        };
+        self.enqueue(&arrival, envelope, &pending, now_ms);
     }
 
     /// One job per destination; recipients of an envelope that can't be read stay together, and
     /// the attempt says what is wrong.
     fn enqueue(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         envelope: Option<&Envelope>,
         pending: &[Pending],
         now_ms: u64,
     ) {
         let mut by_destination: BTreeMap<Destination, Vec<&Pending>> = BTreeMap::new();
-        let via = self.vias.get(&arrival.id).cloned();
         for recipient in pending {
-            let address = envelope
-                .and_then(|envelope| envelope.recipients.get(recipient.index as usize))
-                .map(|recipient| &recipient.address);
-            let by_table = || {
-                address.map_or(Destination::Unroutable, |address| {
-                    self.settings.table.destination(address)
-                })
-            };
-            let destination = via.clone().unwrap_or_else(by_table);
+            let destination = self.destination(arrival.id, envelope, recipient.index);
             by_destination.entry(destination).or_default().push(recipient);
         }
-        let own_report = envelope.is_some_and(|envelope| envelope.origin == Origin::Report);
+        let origin = envelope.map_or(Origin::Stranger, |envelope| envelope.origin);
+        let table = Arc::clone(&self.settings.table);
         for (destination, recipients) in by_destination {
+            let mut setting = Setting {
+                scheduler: &mut self.scheduler,
+                table: &table,
+                pauses: &self.pauses,
+                memory: &mut self.memory,
+                now_ms,
+            };
+            let route = self.sites.route(destination, &mut setting);
             let job = Job {
                 id: arrival.id,
-                route: self.route_id(destination),
+                route,
+                tenant: self.scheduler.tenant(&arrival.tenant),
+                class: class(origin),
+                band: Band::Normal,
+                stream: envelope.map_or(0, |envelope| stream(&envelope.reverse_path)),
                 // Exchangers of strangers are not looked up yet, so every route is a configured one.
                 pace: Pace::NextHop,
                 attempts: recipients.iter().map(|pending| pending.attempts).max().unwrap_or(0),
                 due_ms: recipients.iter().map(|pending| pending.due_ms).min().unwrap_or(0),
                 recipients: recipients.iter().map(|pending| pending.index).collect(),
+                size: arrival.size,
                 arrived_ms: arrival.arrived_ms,
-                lifetime_ms: own_report.then_some(self.settings.report_lifetime_ms),
+                lifetime: usize::from(origin == Origin::Report),
+                deadline_ms: None,
                 held: arrival.held,
+                tag: self.tag,
             };
             self.scheduler.enqueue(job, now_ms);
         }
+        self.backlog.set(&arrival.tenant, self.scheduler.backlog(&arrival.tenant));
     }
 
-    fn route_id(&mut self, destination: Destination) -> RouteId {
-        let next = RouteId(u32::try_from(self.destinations.len()).unwrap_or(u32::MAX));
-        let id = *self.route_ids.entry(destination.clone()).or_insert(next);
-        if id == next {
-            self.scheduler.set_paused(id, self.pauses.contains(&destination.to_string()));
-            self.destinations.push(destination);
+    /// Where a recipient's mail goes now.
+    fn destination(&self, id: MessageId, envelope: Option<&Envelope>, index: u32) -> Destination {
+        if let Some(via) = self.vias.get(&id) {
+            return via.clone();
         }
-        id
+        let recipient = envelope.and_then(|envelope| envelope.recipients.get(index as usize));
+        recipient.map_or(Destination::Unroutable, |recipient| {
+            self.settings.table.destination(&recipient.address)
+        })
     }
 
     pub(super) fn envelope(&self, id: MessageId) -> Option<Envelope> {
@@ -189,12 +253,33 @@ fn decoded(id: MessageId, octets: Result<Bytes, String>) -> Option<Envelope> {
     }
 }
 
+fn class(origin: Origin) -> Class {
+    match origin {
+        Origin::Relay => Class::Submitted,
+        Origin::Stranger => Class::Inbound,
+        Origin::Report => Class::Report,
+    }
+}
+
 /// What all jobs of a message share.
-#[derive(Clone, Copy)]
 struct Arrival {
     id: MessageId,
     arrived_ms: u64,
     held: bool,
+    tenant: Arc<str>,
+    size: u64,
+}
+
+impl Arrival {
+    fn of(stored: &Stored) -> Self {
+        Self {
+            id: stored.id,
+            arrived_ms: stored.arrived_ms,
+            held: stored.held,
+            tenant: Arc::clone(&stored.tenant),
+            size: stored.size,
+        }
+    }
 }
 
 /// A recipient to be delivered.

@@ -204,8 +204,18 @@ impl Daemon {
 
     /// The same with the output as octets, for `queue cat`.
     pub fn queue_octets(&self, arguments: &[&str]) -> (Vec<u8>, i32) {
+        self.ask("queue", arguments)
+    }
+
+    /// Runs `angarium route ARGUMENTS`: its standard output and exit code.
+    pub fn route(&self, arguments: &[&str]) -> (String, i32) {
+        let (output, code) = self.ask("route", arguments);
+        (String::from_utf8(output).unwrap(), code)
+    }
+
+    fn ask(&self, command: &str, arguments: &[&str]) -> (Vec<u8>, i32) {
         let done = Command::new(binary())
-            .arg("queue")
+            .arg(command)
             .args(arguments)
             .arg("--config")
             .arg(self.site.path("angarium.toml"))

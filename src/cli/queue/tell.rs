@@ -1,11 +1,13 @@
 //! The queue in words: why a message waits, and what the whole queue is made of.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::control::client::{Message, Part, Reasons};
+use crate::cli::span;
+use crate::control::client::{Message, Part, Reasons, Route};
 
 /// Reasons told apart in a summary.
 const REASONS_MAX: usize = 20;
@@ -24,11 +26,11 @@ pub(super) fn why(reasons: &Reasons, now_ms: u64) -> String {
     for recipient in &message.recipients {
         match (&recipient.reason, recipient.state.as_str()) {
             (_, "delivered") => text.push_str(&format!("<{}> has it\n", recipient.address)),
-            (Some(reason), "pending") => text.push_str(&format!(
+            (Some(reason), "pending") if recipient.attempts > 0 => text.push_str(&format!(
                 "<{}> was tried {} times; the last time it {reason}\n",
                 recipient.address, recipient.attempts
             )),
-            (None, "pending") => {
+            (_, "pending") => {
                 text.push_str(&format!("<{}> was not tried yet\n", recipient.address));
             }
             (reason, _) => {
@@ -42,27 +44,52 @@ pub(super) fn why(reasons: &Reasons, now_ms: u64) -> String {
 }
 
 fn why_part(part: &Part, now_s: u64) -> String {
-    let next = match (part.waits_for.as_str(), part.due) {
-        ("release", _) => "is held until `queue release`".to_owned(),
-        ("pause", _) => "waits until the pause ends (`route resume`, or [queue] paused)".to_owned(),
-        ("result", _) => "is being delivered".to_owned(),
-        ("time", Some(due)) => {
-            format!("is tried again in {} (`queue retry` makes it now)", span(due, now_s))
-        }
-        _ => "waits for its turn: others to the same place are before it".to_owned(),
-    };
     let given_up = match part.deadline > now_s {
         true => {
             format!("given up after a failed attempt in {} or later", span(part.deadline, now_s))
         }
         false => "given up after the next failed attempt".to_owned(),
     };
-    let who = part.recipients.join(", ");
+    let (who, next) = (part.recipients.join(", "), next(part, now_s));
     format!("to {} for {who}: {next}; {given_up}\n", part.destination)
 }
 
-fn span(later_s: u64, earlier_s: u64) -> String {
-    humantime::format_duration(Duration::from_secs(later_s.saturating_sub(earlier_s))).to_string()
+/// What a part waits for.
+fn next(part: &Part, now_s: u64) -> String {
+    let due = part.due.map(|due| span(due, now_s));
+    let reason = part.reason.as_deref();
+    match (part.waits_for.as_str(), due) {
+        ("release", _) => "is held until `queue release`".to_owned(),
+        ("pause", _) => "waits until the pause ends (`route resume`, or [queue] paused)".to_owned(),
+        ("result", _) => "is being delivered".to_owned(),
+        ("time", Some(due)) => format!("is tried again in {due} (`queue retry` makes it now)"),
+        ("outage", due) => {
+            let lasts = part.since.map_or_else(String::new, |since| span(now_s, since));
+            let look = match due {
+                Some(due) => format!("is in {due} (`queue retry` makes it now)"),
+                None => "is under way".to_owned(),
+            };
+            let reason = reason.unwrap_or("no reason was given");
+            format!("can't be reached for {lasts}: {reason}; the next look {look}")
+        }
+        ("window", _) => {
+            let count = part.under_way.unwrap_or(0);
+            format!("waits until one of the {count} deliveries there ends: it bears no more by now")
+        }
+        ("rate", Some(due)) => match reason {
+            Some(reason) => {
+                format!("may go in {due}: its next hop takes no more before, as it said {reason}")
+            }
+            None => format!("may go in {due}, by the rate set for its next hop"),
+        },
+        (of @ ("route" | "tenant"), Some(due)) => {
+            format!("may go in {due}, by the rate set for its {of}")
+        }
+        (of @ ("route" | "tenant"), None) => {
+            format!("waits until a delivery of its {of} ends: it may have no more at a time")
+        }
+        _ => "waits for its turn: others to the same place are before it".to_owned(),
+    }
 }
 
 /// Counts of queued messages.
@@ -74,15 +101,29 @@ pub(super) struct Summary {
     by_queue: BTreeMap<String, usize>,
     by_destination: BTreeMap<String, usize>,
     by_reason: Vec<(usize, String)>,
+    /// Recipients that wait where a next hop can't be reached.
+    behind_outage: Vec<Behind>,
+    /// Recipients that wait where a next hop taught a rate.
+    behind_rate: Vec<Behind>,
     /// Up to so many minutes old; the last, older than all.
     by_age_min: Vec<(Option<u64>, usize)>,
 }
 
+/// What waits at a next hop that something is wrong with.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Behind {
+    recipients: usize,
+    destination: String,
+    reason: String,
+}
+
 impl Summary {
-    pub(super) fn of(messages: &[Message], now_ms: u64) -> Self {
+    /// Counts messages; what is wrong at next hops, from `routes`.
+    pub(super) fn of(messages: &[Message], routes: &[Route], now_ms: u64) -> Self {
         let mut summary = Self { messages: messages.len(), ..Self::default() };
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
         let mut ages = [0; AGES_MIN.len() + 1];
+        let mut waiting: BTreeMap<&str, usize> = BTreeMap::new();
         for message in messages {
             let age_s = (now_ms / 1000).saturating_sub(message.arrival_time);
             summary.octets += message.message_size;
@@ -94,6 +135,9 @@ impl Summary {
             }
             for recipient in message.recipients.iter().filter(|one| one.state != "delivered") {
                 *summary.by_destination.entry(recipient.destination.clone()).or_default() += 1;
+                if message.queue_name != "hold" && recipient.state == "pending" {
+                    *waiting.entry(&recipient.destination).or_default() += 1;
+                }
                 if let Some(reason) = &recipient.reason {
                     *reasons.entry(alike(reason)).or_default() += 1;
                 }
@@ -104,6 +148,10 @@ impl Summary {
         summary.by_reason = reasons.into_iter().map(|(reason, count)| (count, reason)).collect();
         summary.by_reason.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         summary.by_reason.truncate(REASONS_MAX);
+        let outage = |route: &Route| route.outage.as_ref().map(|outage| outage.reply.clone());
+        let rate = |route: &Route| route.rate.as_ref().map(|rate| rate.reply.clone());
+        summary.behind_outage = behind(&waiting, routes, outage);
+        summary.behind_rate = behind(&waiting, routes, rate);
         summary
     }
 
@@ -123,6 +171,17 @@ impl Summary {
         for (count, reason) in &self.by_reason {
             text.push_str(&format!("{count:>8}  {reason}\n"));
         }
+        for (title, behind) in [
+            ("where the next hop can't be reached", &self.behind_outage),
+            ("where the next hop taught a rate", &self.behind_rate),
+        ] {
+            if !behind.is_empty() {
+                text.push_str(&format!("\n{title}\n"));
+            }
+            for Behind { recipients, destination, reason } in behind {
+                text.push_str(&format!("{recipients:>8}  {destination}: {reason}\n"));
+            }
+        }
         text.push_str("\nby age in minutes\n");
         for (limit, count) in &self.by_age_min {
             let limit = limit.map_or_else(|| "older".to_owned(), |limit| format!("to {limit}"));
@@ -130,6 +189,26 @@ impl Summary {
         }
         text
     }
+}
+
+/// What waits for the routes that `reason` names one of, those with the most first. Routes that
+/// differ in the handling of mail alone have one next hop.
+fn behind(
+    waiting: &BTreeMap<&str, usize>,
+    routes: &[Route],
+    reason: impl Fn(&Route) -> Option<String>,
+) -> Vec<Behind> {
+    let reasons: BTreeMap<&str, String> = routes
+        .iter()
+        .filter_map(|route| Some((route.destination.as_str(), reason(route)?)))
+        .collect();
+    let behind = |(destination, reason): (&str, String)| {
+        let recipients = *waiting.get(destination)?;
+        Some(Behind { recipients, destination: destination.to_owned(), reason })
+    };
+    let mut behind: Vec<Behind> = reasons.into_iter().filter_map(behind).collect();
+    behind.sort_by_key(|one| Reverse(one.recipients));
+    behind
 }
 
 /// Reasons that differ only in ids, times and addresses count as one: what holds a digit, or is
@@ -148,7 +227,7 @@ fn alike(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::client::Recipient;
+    use crate::control::client::{Learned, Outage, Recipient};
 
     fn message(age_s: u64, reason: &str) -> Message {
         Message {
@@ -175,7 +254,7 @@ mod tests {
             message(400, "said 450 4.2.0 greylisted, id q9z8 for <b@d.example>"),
             message(90_000, "can't connect to 192.0.2.1:25: refused"),
         ];
-        let summary = Summary::of(&messages, 100_000_000);
+        let summary = Summary::of(&messages, &[], 100_000_000);
         assert_eq!(summary.by_reason[0], (2, "said 450 4.2.0 greylisted, id … for …".into()));
         assert_eq!(summary.by_destination["smtp://relay.example:25"], 3);
         assert_eq!(summary.by_age_min[0], (Some(5), 1));
@@ -185,23 +264,85 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_happens_next() {
-        let part = |waits_for: &str, due| Part {
+    fn what_waits_where_something_is_wrong_is_told_with_the_reason() {
+        let to = |destination: &str, queue_name: &str| {
+            let mut message = message(60, "said 450 later");
+            message.recipients[0].destination = destination.into();
+            Message { queue_name: queue_name.into(), ..message }
+        };
+        let route = |destination: &str, outage: Option<&str>, rate: Option<&str>| Route {
+            destination: destination.into(),
+            outage: outage.map(|reply| Outage { reply: reply.into(), ..Outage::default() }),
+            rate: rate.map(|reply| Learned { reply: reply.into(), ..Learned::default() }),
+            ..Route::default()
+        };
+        let messages = [to("a", "active"), to("b", "deferred"), to("b", "active"), to("c", "hold")];
+        let routes = [
+            route("a", Some("refused"), Some("450 slow")),
+            route("b", Some("timed out"), None),
+            route("b", Some("timed out"), None),
+            route("c", Some("only a held one"), None),
+            route("d", Some("nothing waits"), None),
+        ];
+        let summary = Summary::of(&messages, &routes, 100_000_000);
+        let text = summary.text();
+        let outages = "\nwhere the next hop can't be reached\n       2  b: timed out\n       1  a: \
+                       refused\n\nwhere the next hop taught a rate\n       1  a: 450 slow\n\nby age";
+        assert!(text.contains(outages), "{text}");
+        let none = Summary::of(&messages, &[], 100_000_000).text();
+        assert!(!none.contains("next hop"), "{none}");
+    }
+
+    fn told(part: Part) -> String {
+        let part = Part {
             destination: "smtp://relay.example:25".into(),
             recipients: vec!["a@d.example".into()],
-            waits_for: waits_for.into(),
-            due,
             deadline: 100_000 + 3600,
+            ..part
         };
-        let mut reasons = Reasons {
-            message: message(60, "said 450 later"),
-            waiting: vec![part("time", Some(100_090))],
-        };
-        let text = why(&reasons, 100_000_000);
+        let message = message(60, "said 450 later");
+        why(&Reasons { message, waiting: vec![part] }, 100_000_000)
+    }
+
+    fn part(waits_for: &str) -> Part {
+        Part { waits_for: waits_for.into(), ..Part::default() }
+    }
+
+    #[test]
+    fn tells_what_happens_next() {
+        let text = told(Part { due: Some(100_090), ..part("time") });
         assert!(text.contains("is tried again in 1m 30s"), "{text}");
         assert!(text.contains("given up after a failed attempt in 1h or later"), "{text}");
         assert!(text.contains("was tried 2 times; the last time it said 450 later"), "{text}");
-        reasons.waiting = vec![part("release", None)];
-        assert!(why(&reasons, 100_000_000).contains("held until `queue release`"));
+        assert!(told(part("release")).contains("held until `queue release`"));
+    }
+
+    #[test]
+    fn tells_what_is_wrong_at_the_next_hop() {
+        let reason = Some("450 wait".to_owned());
+        let outage = Part { since: Some(99_700), reason: reason.clone(), ..part("outage") };
+        let text = told(Part { due: Some(100_030), ..outage.clone() });
+        assert!(text.contains("can't be reached for 5m: 450 wait; the next look is in 30s (`queue retry` makes it now);"));
+        assert!(told(outage).contains("; the next look is under way;"));
+        let text = told(Part { due: Some(100_003), reason, ..part("rate") });
+        assert!(
+            text.contains("may go in 3s: its next hop takes no more before, as it said 450 wait;")
+        );
+    }
+
+    #[test]
+    fn tells_which_limit_holds_it() {
+        let after_3s = |waits_for| told(Part { due: Some(100_003), ..part(waits_for) });
+        for (text, says) in [
+            (after_3s("rate"), "may go in 3s, by the rate set for its next hop;"),
+            (after_3s("route"), "may go in 3s, by the rate set for its route;"),
+            (after_3s("tenant"), "may go in 3s, by the rate set for its tenant;"),
+            (told(part("route")), "waits until a delivery of its route ends"),
+            (told(part("tenant")), "waits until a delivery of its tenant ends"),
+            (told(Part { under_way: Some(7), ..part("window") }), "one of the 7 deliveries there"),
+            (told(part("turn")), "waits for its turn"),
+        ] {
+            assert!(text.contains(says), "{says:?} is not in {text}");
+        }
     }
 }
