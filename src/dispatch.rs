@@ -130,7 +130,9 @@ pub struct Dispatcher {
     settings: Settings,
     sites: Sites,
     deliveries: JoinSet<Delivery>,
-    probes: JoinSet<(SiteId, Result<(), String>)>,
+    probes: JoinSet<Result<(), String>>,
+    /// The site that each probe under way looks at.
+    probing: HashMap<task::Id, SiteId>,
     /// What each delivery under way was given.
     assignments: HashMap<task::Id, Assignment>,
     /// Failed messages whose revival is being recorded.
@@ -182,6 +184,7 @@ impl Dispatcher {
             sites: Sites::default(),
             deliveries: JoinSet::new(),
             probes: JoinSet::new(),
+            probing: HashMap::new(),
             assignments: HashMap::new(),
             reviving: HashMap::new(),
             record,
@@ -221,7 +224,7 @@ impl Dispatcher {
                 _ = accepted.recv_many(&mut arrivals, BATCH), if !accepted.is_closed() => {}
                 count = requests.recv_many(&mut asked, BATCH) => if count == 0 { return },
                 Some(ended) = self.deliveries.join_next_with_id() => self.settle_ended(ended),
-                Some(probed) = self.probes.join_next() => self.probed(probed),
+                Some(probed) = self.probes.join_next_with_id() => self.probed(probed),
                 Some(made) = self.reports.join_next() => self.notified(made),
                 Some(recorded) = self.recorded.recv() => self.recorded(recorded),
                 () = sleep(wake_in) => {}
@@ -277,19 +280,19 @@ impl Dispatcher {
     fn start_probe(&mut self, site: SiteId, route: RouteId) {
         let agent = Arc::clone(&self.agent);
         let (destination, times) = (self.sites.destination(route), self.settings.times);
-        self.probes.spawn(async move { (site, agent.probe(&destination, times).await) });
+        let probe = self.probes.spawn(async move { agent.probe(&destination, times).await });
+        self.probing.insert(probe.id(), site);
     }
 
-    /// Takes the end of a probe. One that panicked is our bug; its site is looked at no more until
-    /// the next start, and says so.
-    fn probed(&mut self, probed: Result<(SiteId, Result<(), String>), task::JoinError>) {
-        match probed {
-            Ok((site, answer)) => {
-                let failure = answer.err().map(Arc::from);
-                self.scheduler.probed(site, failure, clock::now_ms());
-            }
-            Err(error) => event::trouble("a probe ended abnormally", error),
-        }
+    /// Takes the end of a probe. A panic is our bug: its site is looked at again later.
+    fn probed(&mut self, probed: Result<(task::Id, Result<(), String>), task::JoinError>) {
+        let (id, answer) = probed.unwrap_or_else(|error| {
+            let id = error.id();
+            event::trouble("a probe ended abnormally", error);
+            (id, Err("an internal error, see the log".to_owned()))
+        });
+        let Some(site) = self.probing.remove(&id) else { return };
+        self.scheduler.probed(site, answer.err().map(Arc::from), clock::now_ms());
     }
 
     /// Takes the end of a delivery. A panic is our bug: it defers that one message.
