@@ -24,6 +24,7 @@
 //!
 //! A job is in one place at a time: ready, waiting, assigned or held.
 
+mod ahead;
 mod backoff;
 mod books;
 mod chains;
@@ -38,6 +39,7 @@ mod operate;
 mod outage;
 mod pick;
 mod place;
+mod prefetch;
 mod rate;
 mod settle;
 mod site;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "the scheduler's own sources, of which this uses a part")]
 
+#[path = "../../src/schedule/prefetch.rs"]
+mod prefetch;
 #[path = "../../src/schedule/slab.rs"]
 mod slab;
 #[path = "../../src/schedule/wheel.rs"]

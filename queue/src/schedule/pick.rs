@@ -10,7 +10,6 @@ use super::flow::{Level, Standing, class_of};
 use super::gate::Closed;
 use super::job::{Assignment, JobKey, Recipients, RouteId, SiteId};
 use super::list::List;
-use super::slab::NONE;
 use super::slots::bucket;
 use super::{STEPS_MAX, Scheduler, Timer};
 use crate::id::MessageId;
@@ -130,6 +129,7 @@ impl Scheduler {
             self.refresh(site, now_ms);
             return None;
         }
+        self.look_ahead(site);
         let alone = self.only_stream(site, now_ms);
         let Some(stream) = alone.or_else(|| self.descend(site, now_ms)) else {
             self.refresh(site, now_ms);
@@ -182,18 +182,15 @@ impl Scheduler {
 
     /// The stream of a site with only one, which needs no turns; none if it may not go on.
     fn only_stream(&mut self, site: u32, now_ms: u64) -> Option<u32> {
-        let known = &self.sites[site];
-        if known.streams != 1 || known.only == NONE {
-            return None;
-        }
+        let stream = self.sites[site].only_stream()?;
         self.steps += 1;
-        let flow = &self.flows.slab[known.only];
+        let flow = &self.flows.slab[stream];
         let (route, tenant) = (&self.routes[flow.route], flow.tenant);
         let free = route.site == site
             && route.gate.as_ref().is_none_or(|gate| gate.closed(now_ms).is_none())
             && self.tenants.slab[tenant].gate.closed(now_ms).is_none()
             && !self.is_over_share(tenant, site, now_ms);
-        free.then_some(known.only)
+        free.then_some(stream)
     }
 
     /// From a site to the stream whose turn it is. Flows that may not go on wait elsewhere.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::flow::Rings;
 use super::rate::{Bucket, Meter, Pacer, Rate};
-use super::slab::{Link, Linked};
+use super::slab::{Link, Linked, NONE};
 use super::window::Window;
 
 /// A success counts as recent for so long.
@@ -102,6 +102,16 @@ pub(super) enum Shut {
 impl Site {
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// Its only stream, if it has one and that is known.
+    pub(super) fn only_stream(&self) -> Option<u32> {
+        (self.streams == 1 && self.only != NONE).then_some(self.only)
+    }
+
+    /// The site after it among those that can be picked from and have as much under way.
+    pub(super) fn next(&self) -> u32 {
+        self.link.next
     }
 
     pub(super) fn outage(&self) -> Option<&Outage> {

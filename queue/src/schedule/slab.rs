@@ -5,6 +5,8 @@
 
 use std::ops::{Index, IndexMut};
 
+use super::prefetch::prefetch;
+
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -61,6 +63,15 @@ impl<T: Default> Slab<T> {
         while self.used <= slot {
             self.extend();
             self.len += 1;
+        }
+    }
+
+    /// Has a slot brought into the cache, as it is read soon; any number may be given.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: u32) {
+        let chunk = self.chunks.get((slot >> CHUNK_BITS) as usize);
+        if let Some(value) = chunk.and_then(|chunk| chunk.get(slot as usize & (CHUNK - 1))) {
+            prefetch(value);
         }
     }
 
