@@ -54,7 +54,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::id::MessageId;
 pub use backoff::Backoff;
 pub use books::TenantLimits;
-use books::{Route, Tenants};
+use books::{Latest, Route, Tenants};
 use entry::{Detail, Entry, Place};
 use flow::Flows;
 pub use job::{
@@ -122,6 +122,8 @@ pub struct Scheduler {
     flows: Flows,
     sites: Slab<Site>,
     routes: Slab<Route>,
+    /// By route.
+    latest: Slab<Latest>,
     tenants: Tenants,
     slots: Slots,
     /// Tenants with flows that wait for slots.
@@ -152,6 +154,7 @@ impl Scheduler {
             flows: Flows::new(),
             sites: Slab::new(),
             routes: Slab::new(),
+            latest: Slab::new(),
             tenants: Tenants::new(),
             slots,
             short: List::default(),
@@ -181,7 +184,7 @@ impl Scheduler {
     /// Tells which site a route leads to, and what it may have of its own; anew if that changed:
     /// its queue goes along. Comes before the first job of a route.
     pub fn set_route(&mut self, route: RouteId, site: SiteId, limits: Option<Limits>, now_ms: u64) {
-        self.routes.reach(route.0);
+        self.reach_route(route.0);
         self.sites.reach(site.0);
         self.routes[route.0].set_limits(limits);
         let before = std::mem::replace(&mut self.routes[route.0].site, site.0);

@@ -7,6 +7,14 @@ use super::Scheduler;
 use super::slab::NONE;
 
 impl Scheduler {
+    /// Fetches a route and the stream that got a job of it last, which is told.
+    pub(super) fn fetch_route(&self, route: u32) -> u32 {
+        let latest = self.latest[route].0;
+        self.routes.prefetch(route);
+        self.flows.slab.prefetch(latest);
+        latest
+    }
+
     /// Fetches what the next picks will read while this one is made: of the third site after this
     /// one its line, of the second its stream, of the first its route and job. What leads there was
     /// fetched by the picks before.

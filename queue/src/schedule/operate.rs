@@ -85,7 +85,7 @@ impl Scheduler {
 
     /// Pauses a route, or lets it go on; attempts under way end as they would.
     pub fn set_paused(&mut self, route: RouteId, paused: bool, now_ms: u64) {
-        self.routes.reach(route.0);
+        self.reach_route(route.0);
         if !paused && !self.is_paused(route) {
             return;
         }

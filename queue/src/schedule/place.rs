@@ -23,6 +23,7 @@ impl Scheduler {
     /// Keeps a job, in no list yet.
     pub(super) fn store(&mut self, job: Job, place: Place) -> u32 {
         let route = job.route.0;
+        let latest = self.fetch_route(route);
         let big = job.recipients.len() > BIG_TRANSACTIONS
             && job.recipients.len() / BIG_TRANSACTIONS > self.recipients_max(route);
         let path = Path {
@@ -33,8 +34,9 @@ impl Scheduler {
             tenant: job.tenant.0,
             stream: flow::stream(job.stream, big.then(|| job.id.as_u64())),
         };
-        let stream = self.flows.stream(&path, self.routes[route].stream);
-        self.routes[route].stream = stream;
+        let stream = self.flows.stream(&path, latest);
+        self.latest[route].0 = stream;
+        self.jobs.prefetch(self.flows.slab[stream].rings.old.tail);
         let key = self.jobs.insert(Entry::new(&job, stream, place));
         self.count_in(stream);
         self.sweeps.came(job.id);
@@ -49,6 +51,12 @@ impl Scheduler {
             }
         }
         key
+    }
+
+    /// Makes a route exist.
+    pub(super) fn reach_route(&mut self, route: u32) {
+        self.routes.reach(route);
+        self.latest.reach(route);
     }
 
     /// Most recipients of a transaction of this route.
@@ -83,6 +91,15 @@ impl Scheduler {
         match entry.detail() {
             Some(detail) => self.details[detail].recipients.clone(),
             None => smallvec![entry.recipient()],
+        }
+    }
+
+    /// A job's recipients are these.
+    pub(super) fn is_for(&self, key: u32, recipients: &[u32]) -> bool {
+        let entry = &self.jobs[key];
+        match entry.detail() {
+            Some(detail) => self.details[detail].recipients[..] == *recipients,
+            None => recipients == [entry.recipient()],
         }
     }
 

@@ -51,7 +51,7 @@ impl Scheduler {
             entry.message() == assignment.id
                 && matches!(entry.place(), Place::Assigned | Place::Withdrawn)
                 && u32::from(entry.attempts) == assignment.attempts
-                && self.recipients(key)[..] == assignment.recipients[..]
+                && self.is_for(key, &assignment.recipients)
         }
     }
 
