@@ -1,16 +1,19 @@
 //! The jobs of each message, in the order of the identifiers, which is the order of acceptance.
 //!
 //! Promises that taking in or ending a message costs the same whatever the number of messages, and
-//! about four octets for a message among neighbours, and little more for one left alone.
+//! about four octets for a message among neighbours, and little more for one left alone. All that is
+//! read on the way to a page of millions of messages stays in the cache.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
+use super::prefetch::prefetch;
 use crate::id::MessageId;
 
 const PAGE_BITS: u32 = 9;
 const PAGE: usize = 1 << PAGE_BITS;
 const WORDS: usize = PAGE / 64;
+const REGION_BITS: u32 = 9;
+const REGION: usize = 1 << REGION_BITS;
 /// A page with more is dense.
 const SPARSE_MAX: usize = 64;
 /// A dense page with fewer is made sparse again.
@@ -27,6 +30,7 @@ enum Jobs {
 
 /// A run of neighbouring identifiers.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Page {
     present: [u64; WORDS],
     len: u16,
@@ -131,78 +135,92 @@ impl Page {
     }
 }
 
+/// A run of neighbouring pages, of which one at least has a message.
+#[derive(Debug)]
+struct Region {
+    pages: [Option<Box<Page>>; REGION],
+    len: usize,
+}
+
+impl Default for Region {
+    fn default() -> Self {
+        Self { pages: [const { None }; REGION], len: 0 }
+    }
+}
+
 /// From a message to the first of its jobs.
 #[derive(Default, Debug)]
 pub(super) struct Messages {
-    pages: BTreeMap<u64, Page>,
-    /// The page that messages are added to just now, apart from the others.
-    recent: (u64, Page),
+    regions: BTreeMap<u64, Box<Region>>,
 }
 
-fn split(id: u64) -> (u64, u32) {
-    (id >> PAGE_BITS, (id & (PAGE as u64 - 1)) as u32)
+/// The region of an identifier, the page within it, and the place on that.
+fn split(id: u64) -> (u64, usize, u32) {
+    let (page, low) = (id >> PAGE_BITS, id & (PAGE as u64 - 1));
+    (page >> REGION_BITS, page as usize & (REGION - 1), low as u32)
+}
+
+fn join(region: u64, page: usize, low: u32) -> MessageId {
+    MessageId::from_u64((region << REGION_BITS | page as u64) << PAGE_BITS | u64::from(low))
 }
 
 impl Messages {
     pub(super) fn first(&self, id: u64) -> Option<u32> {
-        let (high, low) = split(id);
-        let page = self.page(high)?;
+        let (region, page, low) = split(id);
+        let page = self.regions.get(&region)?.pages.get(page)?.as_ref()?;
         page.is_present(low).then(|| page.job(low)).flatten()
+    }
+
+    /// Has what is known of a message brought into the cache.
+    pub(super) fn prefetch(&self, id: MessageId) {
+        let (region, page, low) = split(id.as_u64());
+        let page = self.regions.get(&region).and_then(|region| region.pages.get(page)?.as_ref());
+        if let Some(page) = page {
+            page.present.get(low as usize / 64).map(prefetch);
+            prefetch(&page.len);
+        }
     }
 
     /// Sets the first job of a message; the one before, if it had any.
     pub(super) fn set(&mut self, id: u64, job: u32) -> Option<u32> {
-        let (high, low) = split(id);
-        if high != self.recent.0 {
-            self.turn_to(high);
-        }
-        let page = &mut self.recent.1;
+        let (region, page, low) = split(id);
+        let region = self.regions.entry(region).or_default();
+        let page = region.pages.get_mut(page)?;
+        region.len += usize::from(page.is_none());
+        let page = page.get_or_insert_default();
         let before = page.is_present(low).then(|| page.job(low)).flatten();
         page.set(low, job);
         before
     }
 
     pub(super) fn remove(&mut self, id: u64) {
-        let (high, low) = split(id);
-        if high == self.recent.0 {
-            return self.recent.1.remove(low);
-        }
-        let Some(page) = self.pages.get_mut(&high) else { return };
+        let (number, at, low) = split(id);
+        let Some(region) = self.regions.get_mut(&number) else { return };
+        let Some(place) = region.pages.get_mut(at) else { return };
+        let Some(page) = place else { return };
         page.remove(low);
-        if page.len == 0 {
-            self.pages.remove(&high);
+        if page.len > 0 {
+            return;
+        }
+        *place = None;
+        region.len -= 1;
+        if region.len == 0 {
+            self.regions.remove(&number);
         }
     }
 
     /// The first message from this identifier on, with its first job.
     pub(super) fn from(&self, id: MessageId) -> Option<(MessageId, u32)> {
-        let (high, low) = split(id.as_u64());
-        let here = self.page(high).and_then(|page| Some((high, page, page.from(low)?)));
-        let (high, page, low) = here.or_else(|| self.after(high))?;
-        Some((MessageId::from_u64(high << PAGE_BITS | u64::from(low)), page.job(low)?))
-    }
-
-    fn page(&self, high: u64) -> Option<&Page> {
-        if high == self.recent.0 { Some(&self.recent.1) } else { self.pages.get(&high) }
-    }
-
-    /// The first page after this one, with its first message.
-    fn after(&self, high: u64) -> Option<(u64, &Page, u32)> {
-        let later = (Bound::Excluded(high), Bound::Unbounded);
-        let other = self.pages.range(later).next().map(|(&high, page)| (high, page));
-        let recent = Some((self.recent.0, &self.recent.1));
-        let recent = recent.filter(|(at, page)| *at > high && page.len > 0);
-        let (high, page) = other.into_iter().chain(recent).min_by_key(|(high, _)| *high)?;
-        Some((high, page, page.from(0)?))
-    }
-
-    /// Makes another page the recent one.
-    fn turn_to(&mut self, high: u64) {
-        let page = self.pages.remove(&high).unwrap_or_default();
-        let (before, page) = std::mem::replace(&mut self.recent, (high, page));
-        if page.len > 0 {
-            self.pages.insert(before, page);
-        }
+        let start = split(id.as_u64());
+        self.regions.range(start.0..).find_map(|(&number, region)| {
+            let skip = if number == start.0 { start.1 } else { 0 };
+            region.pages.iter().enumerate().skip(skip).find_map(|(at, page)| {
+                let page = page.as_ref()?;
+                let low =
+                    page.from(if (number, at) == (start.0, start.1) { start.2 } else { 0 })?;
+                Some((join(number, at, low), page.job(low)?))
+            })
+        })
     }
 }
 
@@ -235,6 +253,6 @@ mod tests {
         for id in model.into_keys() {
             messages.remove(id);
         }
-        assert!(messages.pages.is_empty() && messages.recent.1.len == 0);
+        assert!(messages.regions.is_empty());
     }
 }

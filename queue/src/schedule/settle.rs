@@ -11,6 +11,7 @@ impl Scheduler {
     /// Ends an attempt.
     pub fn result(&mut self, assignment: &Assignment, attempt: Attempt, now_ms: u64) -> Decision {
         self.steps = 1;
+        self.messages.prefetch(assignment.id);
         let key = assignment.key.0;
         if !self.is_under_way(assignment) {
             return Decision::Withdrawn;
