@@ -6,7 +6,10 @@
 
 use crate::compare::{below_trace, trace_fields};
 use crate::dovecot::Dovecot;
-use crate::postfix::{self, Postfix};
+use crate::exim::{self, Exim};
+use crate::neighbour::{passes_on_unchanged, refuses_what_it_does_not_take};
+use crate::opensmtpd::{self, OpenSmtpd};
+use crate::postfix::Postfix;
 use crate::require_peers;
 use crate::sink::{self, Sink};
 use crate::support::ARRIVAL;
@@ -76,23 +79,25 @@ fn smtp_sink_dumps_what_it_is_given() {
 #[test]
 fn postfix_passes_well_formed_messages_unchanged() {
     require_peers!();
-    let sink = Sink::dumping();
-    let postfix = Postfix::start(&[("sink.example", sink.address())]);
-    let sound: Vec<Message> = sendable().into_iter().filter(Message::has_sound_header).collect();
-    let mut client = Client::greet(postfix.address(), "harness.test");
-    for (number, message) in sound.iter().enumerate() {
-        let to = format!("m{number}@sink.example");
-        let reply = client.send_message("a@susa.example", &[&to], &message.octets);
-        assert_eq!(reply.code, 250, "{}: {reply:?}", message.name);
-    }
-    client.quit();
-    sink.wait_for(sound.len(), ARRIVAL);
-    postfix.drain(ARRIVAL);
-    let dumps = sink.by_recipient();
-    for (number, message) in sound.iter().enumerate() {
-        let trace = below_trace(message, &dumps[&format!("m{number}@sink.example")]);
-        assert_eq!(trace.received_by(postfix::HOSTNAME), 1, "{trace:?}");
-    }
+    passes_on_unchanged::<Postfix>();
+}
+
+#[test]
+fn exim_passes_well_formed_messages_unchanged() {
+    require_peers!(exim::PROGRAM);
+    passes_on_unchanged::<Exim>();
+}
+
+#[test]
+fn opensmtpd_passes_well_formed_messages_unchanged() {
+    require_peers!(opensmtpd::PROGRAM);
+    passes_on_unchanged::<OpenSmtpd>();
+}
+
+#[test]
+fn opensmtpd_refuses_what_is_left_out() {
+    require_peers!(opensmtpd::PROGRAM);
+    refuses_what_it_does_not_take::<OpenSmtpd>();
 }
 
 #[test]

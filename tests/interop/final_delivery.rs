@@ -53,12 +53,14 @@ fn corpus_arrives(deliver: impl Fn(&Dovecot) -> String) {
     }
 }
 
+/// Checks: R01 R06 R10 R11
 #[test]
 fn corpus_arrives_over_a_unix_socket() {
     require_peers!();
     corpus_arrives(Dovecot::lmtp_unix_url);
 }
 
+/// Checks: R01 R06 R10 R11
 #[test]
 fn corpus_arrives_over_tcp() {
     require_peers!();

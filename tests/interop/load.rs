@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::relay::relay_to;
+use crate::neighbour::relay_to;
 use crate::require_peers;
 use crate::sink::Sink;
 use crate::support::daemon::{Daemon, Parts};

@@ -1,4 +1,5 @@
-//! Angarium beside real neighbours: Dovecot, Postfix, swaks, smtp-source and smtp-sink.
+//! Angarium beside real neighbours: Dovecot, Postfix, Exim, OpenSMTPD, swaks, smtp-source and
+//! smtp-sink.
 //!
 //! Each test starts the peers it needs, on loopback and in directories of its own, and compares
 //! what arrives with what was sent, octet by octet. The peers start as root; where that or a
@@ -12,22 +13,27 @@ mod support;
 mod calibration;
 mod compare;
 mod dovecot;
+mod exim;
 mod final_delivery;
 mod imap;
 mod load;
+mod neighbour;
+mod opensmtpd;
 mod postfix;
 mod probe;
 mod refusal;
 mod relay;
 mod sink;
 mod tools;
+mod unpacked;
 
 use std::io::Write as _;
 use std::path::Path;
 
-/// Whether the peers of a test can be started; says loudly what is left out when not.
-fn peers_are_here(test: &str) -> bool {
-    let Some(lack) = lack() else { return true };
+/// Whether the peers of a test can be started, and the unpacked one too that it names; says loudly
+/// what is left out when not.
+fn peers_are_here(test: &str, unpacked: Option<(&str, &str)>) -> bool {
+    let Some(lack) = lack().or_else(|| lack_of(unpacked?)) else { return true };
     let required = std::env::var_os("ANGARIUM_REQUIRE_PEERS").is_some();
     assert!(!required, "{test}: {lack}");
     // Past the capture of a passing test's output, which would swallow it.
@@ -54,12 +60,29 @@ fn lack() -> Option<String> {
         .then(|| format!("missing {}; tests/run installs them", missing.join(", ")))
 }
 
+fn lack_of((package, program): (&str, &str)) -> Option<String> {
+    let program = unpacked::file(package, program);
+    if !program.exists() {
+        Some(format!("missing {}; tests/run unpacks it", program.display()))
+    } else if !unpacked::namespaces_are_here() {
+        Some("this machine gives no namespaces".to_owned())
+    } else {
+        None
+    }
+}
+
 /// Ends a test early, and loudly, where its peers are not to be had.
 macro_rules! require_peers {
     () => {
-        if !crate::peers_are_here(concat!(module_path!(), ":", line!())) {
+        require_peers!(@ None)
+    };
+    (@ $unpacked:expr) => {
+        if !crate::peers_are_here(concat!(module_path!(), ":", line!()), $unpacked) {
             return;
         }
+    };
+    ($program:expr) => {
+        require_peers!(@ Some($program))
     };
 }
 use require_peers;

@@ -95,11 +95,6 @@ impl Postfix {
         self.address
     }
 
-    /// `via` or `deliver` for it.
-    pub(crate) fn url(&self) -> String {
-        format!("smtp://{}", self.address)
-    }
-
     /// The process id of its master: below it is all that serves mail, and nothing of the start.
     #[allow(dead_code, reason = "the benchmark asks for it")]
     pub(crate) fn pid(&self) -> u32 {
@@ -201,7 +196,7 @@ fn passing_on(next_hops: &[(&str, SocketAddr)]) -> String {
 }
 
 /// Files in a queue directory and the hashed directories below it.
-fn count_files(directory: &Path) -> usize {
+pub(crate) fn count_files(directory: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
     entries
         .flatten()

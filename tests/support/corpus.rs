@@ -27,21 +27,33 @@ impl Message {
         self.octets.starts_with(b"\r\n") || begins_with_field(&self.octets)
     }
 
+    /// The lines of the header section, without line ends.
+    pub fn header(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = self.octets.split(|octet| *octet == b'\n');
+        let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        lines.take_while(|line| !line.is_empty())
+    }
+
+    /// The first line of the first field of this name, behind the colon.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.header().find_map(|line| {
+            let (begin, value) = line.split_at_checked(name.len())?;
+            let named = begin.eq_ignore_ascii_case(name.as_bytes());
+            value.strip_prefix(b":").filter(|_| named)
+        })
+    }
+
+    /// Whether an empty line ends the header section.
+    pub fn has_body(&self) -> bool {
+        self.octets.starts_with(b"\r\n") || self.octets.windows(4).any(|end| end == b"\r\n\r\n")
+    }
+
     /// Whether the header section is nothing but fields and their folded lines: what a server
     /// that repairs headers has no reason to touch.
     pub fn has_sound_header(&self) -> bool {
-        let mut rest = self.octets.as_slice();
-        while let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") {
-            if end == 0 {
-                break;
-            }
-            let folded = matches!(rest[0], b' ' | b'\t') && rest.len() < self.octets.len();
-            if !folded && !begins_with_field(rest) {
-                return false;
-            }
-            rest = &rest[end + 2..];
-        }
-        true
+        let mut lines = self.header();
+        let first = lines.next().is_none_or(begins_with_field);
+        first && lines.all(|line| is_folded(line) || begins_with_field(line))
     }
 }
 
@@ -99,6 +111,11 @@ pub fn to_crlf(octets: &[u8]) -> Vec<u8> {
         converted.extend_from_slice(b"\r\n");
     }
     converted
+}
+
+/// Whether a header line goes on with the field above it.
+pub fn is_folded(line: &[u8]) -> bool {
+    line.starts_with(b" ") || line.starts_with(b"\t")
 }
 
 /// Whether octets begin with a field name and a colon (RFC 5322 section 2.2).
