@@ -46,10 +46,10 @@ pub fn judge_start(head: &[u8], complete: bool) -> Option<Start> {
 #[derive(Debug, Default)]
 pub struct HopCounter {
     hops: usize,
-    /// How much of `received:` the present line has matched; `None` past that.
-    matched: Option<usize>,
-    line_octets: usize,
-    started: bool,
+    /// How much of `received:` the present line has matched.
+    matched: usize,
+    /// The line is known to be a `Received` field, or none; the rest of it tells nothing.
+    judged: bool,
     ended: bool,
 }
 
@@ -62,33 +62,34 @@ impl HopCounter {
     }
 
     /// Looks at the next piece of the message.
-    pub fn look(&mut self, piece: &[u8]) {
-        if !self.started {
-            (self.started, self.matched) = (true, Some(0));
-        }
-        for &octet in piece {
-            if self.ended {
-                return;
+    pub fn look(&mut self, mut piece: &[u8]) {
+        while !self.ended {
+            if self.judged {
+                let Some(end) = memchr::memchr(b'\n', piece) else { return };
+                piece = piece.get(end + 1..).unwrap_or_default();
+                (self.matched, self.judged) = (0, false);
             }
-            self.step(octet);
+            let Some((octet, rest)) = piece.split_first() else { return };
+            self.step(*octet);
+            piece = rest;
         }
     }
 
+    /// Takes an octet of a line's beginning.
     fn step(&mut self, octet: u8) {
         match octet {
-            b'\n' => {
-                self.ended = self.line_octets == 0;
-                (self.line_octets, self.matched) = (0, Some(0));
-            }
+            b'\n' if self.matched == 0 => self.ended = true,
+            b'\n' => self.matched = 0,
             b'\r' => {}
-            _ => {
-                self.line_octets += 1;
-                self.matched = match self.matched.and_then(|at| Some((at, RECEIVED.get(at)?))) {
-                    Some((at, wanted)) if octet.eq_ignore_ascii_case(wanted) => Some(at + 1),
-                    _ => None,
-                };
-                self.hops += usize::from(self.matched == Some(RECEIVED.len()));
+            _ if RECEIVED
+                .get(self.matched)
+                .is_some_and(|name| octet.eq_ignore_ascii_case(name)) =>
+            {
+                self.matched += 1;
+                self.judged = self.matched == RECEIVED.len();
+                self.hops += usize::from(self.judged);
             }
+            _ => self.judged = true,
         }
     }
 }
