@@ -41,11 +41,6 @@ impl Content {
         }
     }
 
-    /// The first reason counts.
-    fn lose(&mut self, refusal: Reply) {
-        self.lost.get_or_insert(refusal);
-    }
-
     /// Decodes what input there is; the next state, and whether anything was there.
     pub(super) fn advance(
         mut self,
@@ -61,7 +56,7 @@ impl Content {
         lines.consume(used);
         self.octets += piece.len() as u64;
         self.hops.look(&piece);
-        self.judge();
+        self.lost = self.judge();
         match &self.lost {
             None if !piece.is_empty() => outputs.push_back(Output::Content(piece)),
             Some(_) if !self.discarded => {
@@ -73,19 +68,20 @@ impl Content {
         (if end { self.finish(outputs) } else { State::Content(self) }, true)
     }
 
-    fn judge(&mut self) {
+    /// Why what came so far is lost. Which reason counts depends on the content, and not on the
+    /// pieces it came in.
+    fn judge(&self) -> Option<Reply> {
         if self.octets > self.octets_max {
-            self.lose(too_large(self.octets_max));
+            return Some(too_large(self.octets_max));
         }
         if self.hops.hops() > HOPS_MAX {
-            self.lose(reply::LOOP);
+            return Some(reply::LOOP);
         }
-        let text = match self.decoder.fault() {
-            None => return,
-            Some(ContentFault::Nul) => "a message may not hold NUL",
-            Some(ContentFault::BareLineEnd) => "a CR or LF stands alone, lines end with CR LF",
+        let text = match self.decoder.fault()? {
+            ContentFault::Nul => "a message may not hold NUL",
+            ContentFault::BareLineEnd => "a CR or LF stands alone, lines end with CR LF",
         };
-        self.lose(reply::BAD_CONTENT.with_text(text));
+        Some(reply::BAD_CONTENT.with_text(text))
     }
 
     fn finish(self, outputs: &mut VecDeque<Output>) -> State {

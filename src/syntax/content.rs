@@ -192,7 +192,9 @@ impl Decoder {
         match octet {
             b'\r' => self.place = Place::Cr,
             b'\n' => self.bare_line_end(b'\n', out),
-            0 => self.fault = Some(ContentFault::Nul),
+            0 => {
+                self.fault.get_or_insert(ContentFault::Nul);
+            }
             _ => out.push(octet),
         }
         false

@@ -121,7 +121,7 @@ fn reference(wire: &[u8], bare: BareLineEnds) -> (Vec<u8>, Option<ContentFault>,
                 after
             }
             [0, after @ ..] => {
-                fault = Some(ContentFault::Nul);
+                fault.get_or_insert(ContentFault::Nul);
                 after
             }
             [octet, after @ ..] => {
