@@ -1,0 +1,127 @@
+//! The receiving session in the hands of a test: octets in, replies and messages out.
+//!
+//! Promises that all that was said and accepted is kept, in order. The judge accepts recipients of
+//! `local.example` other than `nobody`, defers `later`, and refuses the rest.
+
+#![allow(dead_code, reason = "each test target uses its own share")]
+#![allow(unreachable_pub, reason = "every test target includes this module")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use angarium::envelope::Envelope;
+use angarium::registry::reply::{self, Reply};
+use angarium::session::limit::Limits;
+use angarium::session::{Output, Session, Settings};
+use angarium::syntax::content::BareLineEnds;
+use angarium::syntax::path::{ForwardPath, Mailbox};
+
+/// What opens a transaction up to its content.
+pub const OPENING: &str = "EHLO c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<u@local.example>\r\n\
+                           DATA\r\n";
+
+/// Settings that let nearly everything happen.
+pub fn settings(bare_line_ends: BareLineEnds) -> Settings {
+    let limits = Limits {
+        message_octets_max: 100_000,
+        recipients_max: 100,
+        errors_max: 1_000,
+        idle: Duration::from_secs(300),
+    };
+    Settings { hostname: "mx.example".into(), limits, bare_line_ends }
+}
+
+/// A message that was accepted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Who sent it to whom.
+    pub envelope: Envelope,
+    /// What it says.
+    pub content: Vec<u8>,
+}
+
+/// A session, and what became of it.
+#[derive(Debug)]
+pub struct Machine {
+    session: Session,
+    now: Instant,
+    open: Option<Message>,
+    /// What the client was sent.
+    pub sent: Vec<u8>,
+    /// What was accepted.
+    pub messages: Vec<Message>,
+    /// The session has ended.
+    pub closed: bool,
+}
+
+impl Machine {
+    /// A session that has greeted.
+    #[allow(clippy::disallowed_methods, reason = "the session needs some instant to start from")]
+    pub fn new(settings: &Settings) -> Self {
+        let now = Instant::now();
+        let session = Session::new(Arc::new(settings.clone()), now);
+        let (sent, messages) = (Vec::new(), Vec::new());
+        let mut machine = Self { session, now, open: None, sent, messages, closed: false };
+        machine.work();
+        machine
+    }
+
+    /// Feeds octets, as one read from a socket would.
+    pub fn say(&mut self, octets: &[u8]) {
+        if !self.closed {
+            self.session.handle_input(octets, self.now);
+            self.work();
+        }
+    }
+
+    /// The replies so far.
+    pub fn replies(&self) -> String {
+        String::from_utf8_lossy(&self.sent).into_owned()
+    }
+
+    fn work(&mut self) {
+        while let Some(output) = self.session.poll_output(self.now) {
+            match output {
+                Output::Send(octets) => self.sent.extend_from_slice(&octets),
+                Output::JudgeSender { .. } => self.session.handle_sender(Ok(()), self.now),
+                Output::JudgeRecipient(path) => {
+                    self.session.handle_recipient(judge(&path), self.now);
+                }
+                Output::Begin(accepted) => {
+                    let envelope = accepted.envelope;
+                    self.open = Some(Message { envelope, content: Vec::new() });
+                }
+                Output::Content(piece) => {
+                    let message = self.open.as_mut().expect("content belongs to a message");
+                    message.content.extend_from_slice(&piece);
+                }
+                Output::Discard => self.open = None,
+                Output::Commit => {
+                    self.messages.push(self.open.take().expect("a commit ends a message"));
+                    self.session.handle_commit(Ok("ID"), self.now);
+                }
+                Output::Close => self.closed = true,
+            }
+        }
+    }
+}
+
+fn judge(path: &ForwardPath) -> Result<Mailbox, Reply> {
+    match path {
+        ForwardPath::Postmaster => Mailbox::new("postmaster", "local.example")
+            .map_err(|error| reply::BAD_RECIPIENT.with_text(error.0)),
+        ForwardPath::Mailbox(mailbox) => match (mailbox.local_part(), mailbox.domain()) {
+            ("nobody", "local.example") => Err(reply::NO_SUCH_RECIPIENT),
+            ("later", "local.example") => Err(reply::UNVERIFIABLE),
+            (_, "local.example") => Ok(mailbox.clone()),
+            _ => Err(reply::RELAYING_DENIED),
+        },
+    }
+}
+
+/// Plays pieces, each as one read.
+pub fn play<'a>(settings: &Settings, pieces: impl IntoIterator<Item = &'a [u8]>) -> Machine {
+    let mut machine = Machine::new(settings);
+    pieces.into_iter().for_each(|piece| machine.say(piece));
+    machine
+}
