@@ -53,12 +53,12 @@ pub enum Body {
 
 /// Reads a line without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Command, Reply> {
-    let line = line.trim_ascii_end();
-    let (name, argument) =
-        line.split_at(line.iter().position(|&o| o == b' ').unwrap_or(line.len()));
     if !line.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t')) {
         return Err(reply::BAD_OCTETS);
     }
+    let line = line.trim_ascii_end();
+    let (name, argument) =
+        line.split_at(line.iter().position(|&o| o == b' ').unwrap_or(line.len()));
     let argument = str::from_utf8(argument).map_err(|_| reply::BAD_OCTETS)?.trim_start();
     let row = verb::find(name).ok_or(reply::UNKNOWN_VERB)?;
     match row.verb.ok_or(reply::NOT_SERVED)? {
@@ -209,6 +209,8 @@ mod tests {
             ("EHLO my_host", 250),
             ("EHLO \u{e9}", 500),
             ("NOOP \u{1}", 500),
+            ("NOOP\r", 500),
+            ("NOOP\u{c}", 500),
         ] {
             assert_eq!(code(line), expected, "{line}");
         }
