@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use crate::syntax::path;
 
+/// Longest field name; further on nothing is looked for, so that more octets change no judgement.
 const NAME_OCTETS_MAX: usize = 256;
 
 /// How a message starts.
@@ -31,7 +32,7 @@ pub fn judge_start(head: &[u8], complete: bool) -> Option<Start> {
     if line.starts_with(b"From ") || line.starts_with(b">From ") {
         return Some(Start::Header);
     }
-    match line.iter().position(|&octet| octet == b':') {
+    match line.iter().take(NAME_OCTETS_MAX + 1).position(|&octet| octet == b':') {
         Some(colon) => {
             let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
             let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
