@@ -5,7 +5,9 @@
 
 pub mod command;
 pub mod content;
+mod domain;
 pub mod header;
+mod mailbox;
 pub mod path;
 pub mod reply;
 pub mod stream;

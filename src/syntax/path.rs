@@ -1,21 +1,17 @@
-//! Mailboxes and the paths of MAIL and RCPT (rfc5321bis 4.1.2, 4.1.3).
+//! The paths of MAIL and RCPT (rfc5321bis 4.1.2).
 //!
-//! Promises that canonically equal forms (`<"a"@d>` and `<a@d>`) are the same value, that the case
-//! of a local part is kept and that of a domain does not count, and that a source route is read and
-//! dropped (appendix D). Refuses empty quoted local parts (erratum 5414), stray dots, control
-//! characters, 8-bit octets, and paths over 512 octets.
+//! Promises that a source route is read and dropped (appendix D), and that a `>` inside quotes ends
+//! no path. Refuses paths over 512 octets, and what is no mailbox.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::domain::{DOMAIN_OCTETS_MAX, check_domain};
+pub use super::mailbox::Mailbox;
+
 /// Longest path accepted, brackets included. rfc5321bis 4.5.3.1.3 asks for at least 256.
 pub const PATH_OCTETS_MAX: usize = 512;
-/// Longest domain (rfc5321bis 4.5.3.1.2).
-pub const DOMAIN_OCTETS_MAX: usize = 255;
-const LABEL_OCTETS_MAX: usize = 63;
 
 /// Why a path could not be read, in words for the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,78 +24,6 @@ impl fmt::Display for PathError {
 }
 
 impl std::error::Error for PathError {}
-
-/// A mailbox: a local part, unquoted, and a domain in lower case or an address literal.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Mailbox {
-    local_part: Box<str>,
-    domain: Box<str>,
-}
-
-impl Mailbox {
-    /// A mailbox of a local part as it is meant, and a domain or address literal.
-    pub fn new(local_part: &str, domain: &str) -> Result<Self, PathError> {
-        if local_part.is_empty() {
-            return Err(PathError("the local part is empty"));
-        }
-        if !local_part.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
-            return Err(PathError("the local part holds octets that need SMTPUTF8"));
-        }
-        check_domain(domain)?;
-        Ok(Self { local_part: local_part.into(), domain: domain.to_ascii_lowercase().into() })
-    }
-
-    /// The local part without quotes.
-    pub fn local_part(&self) -> &str {
-        &self.local_part
-    }
-
-    /// The domain in lower case, or an address literal with its brackets.
-    pub fn domain(&self) -> &str {
-        &self.domain
-    }
-}
-
-impl fmt::Display for Mailbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if is_dot_string(&self.local_part) {
-            return write!(f, "{}@{}", self.local_part, self.domain);
-        }
-        f.write_str("\"")?;
-        for character in self.local_part.chars() {
-            if matches!(character, '"' | '\\') {
-                f.write_str("\\")?;
-            }
-            write!(f, "{character}")?;
-        }
-        write!(f, "\"@{}", self.domain)
-    }
-}
-
-impl From<Mailbox> for String {
-    fn from(mailbox: Mailbox) -> Self {
-        mailbox.to_string()
-    }
-}
-
-impl TryFrom<String> for Mailbox {
-    type Error = PathError;
-
-    fn try_from(text: String) -> Result<Self, PathError> {
-        text.parse()
-    }
-}
-
-impl FromStr for Mailbox {
-    type Err = PathError;
-
-    fn from_str(text: &str) -> Result<Self, PathError> {
-        let (local_part, rest) = take_local_part(text)?;
-        let domain = rest.strip_prefix('@').ok_or(PathError("the domain is missing"))?;
-        Self::new(&local_part, domain)
-    }
-}
 
 /// The argument of MAIL FROM: where reports go; null on reports themselves (rfc5321bis 4.5.5).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -195,64 +119,6 @@ fn drop_source_route(path: &str) -> &str {
         Some((route, rest)) if route.starts_with('@') => rest,
         _ => path,
     }
-}
-
-/// Reads a local part, quoted or not; returns it unquoted with the rest of the text.
-fn take_local_part(text: &str) -> Result<(String, &str), PathError> {
-    let Some(inside) = text.strip_prefix('"') else {
-        let (local_part, rest) = text.split_at(text.rfind('@').unwrap_or(text.len()));
-        if !is_dot_string(local_part) {
-            return Err(PathError("the local part needs quotes or has a stray dot"));
-        }
-        return Ok((local_part.to_owned(), rest));
-    };
-    let mut local_part = String::new();
-    let mut characters = inside.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '"' => return Ok((local_part, inside.get(at + 1..).unwrap_or(""))),
-            '\\' => local_part.extend(characters.next().map(|(_, escaped)| escaped)),
-            _ => local_part.push(character),
-        }
-    }
-    Err(PathError("a quoted local part ends with a quote"))
-}
-
-fn is_dot_string(text: &str) -> bool {
-    text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atom_octet))
-}
-
-fn is_atom_octet(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
-}
-
-/// Checks a domain name or address literal (underscores pass: they are common in real names).
-pub fn check_domain(domain: &str) -> Result<(), PathError> {
-    if let Some(literal) = domain.strip_prefix('[') {
-        return check_literal(literal.strip_suffix(']').unwrap_or(""));
-    }
-    if domain.is_empty() {
-        return Err(PathError("the domain is empty"));
-    }
-    if domain.len() > DOMAIN_OCTETS_MAX {
-        return Err(PathError("the domain is longer than 255 octets"));
-    }
-    let is_label = |label: &str| {
-        (1..=LABEL_OCTETS_MAX).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
-    };
-    if domain.split('.').all(is_label) { Ok(()) } else { Err(PathError("that is no domain name")) }
-}
-
-fn check_literal(literal: &str) -> Result<(), PathError> {
-    let tagged = literal.split_once(':').filter(|(tag, _)| tag.eq_ignore_ascii_case("IPv6"));
-    let known = match tagged {
-        Some((_, address)) => address.parse::<Ipv6Addr>().is_ok(),
-        None => literal.parse::<Ipv4Addr>().is_ok(),
-    };
-    if known { Ok(()) } else { Err(PathError("that is no address literal")) }
 }
 
 #[cfg(test)]
