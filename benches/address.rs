@@ -1,6 +1,6 @@
 //! Addresses: what reading, copying and printing one costs.
 //!
-//! `cargo bench --bench address`. Each figure is the best of several runs, which is the one that the
+//! `cargo bench --bench address`. Each figure is the best of many short runs, which is the one that the
 //! machine disturbed least.
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the benchmark")]
@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use angarium::syntax::path::{Mailbox, parse_forward_path, take_path};
 
-const RUNS: usize = 20;
-const TURNS: u32 = 100_000;
+const RUNS: usize = 2_000;
+const TURNS: u32 = 1_000;
 
 /// What clients send: short and long, with a route, with quotes, to a literal.
 const PATHS: [(&str, &str); 4] = [

@@ -31,6 +31,7 @@ pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};
 pub use reference::reference;
 
+use crate::syntax::domain::parse_domain;
 use environment::Overrides;
 use fault::Source;
 use read::Reading;
@@ -98,10 +99,11 @@ impl Config {
         self.control.socket.clone().unwrap_or_else(|| self.spool.join("control"))
     }
 
-    /// The domain of ours with this name, in any case.
+    /// The domain of ours with this name, however it is written.
     #[must_use]
     pub fn domain(&self, name: &str) -> Option<&Domain> {
-        self.domains.iter().find(|domain| domain.name.eq_ignore_ascii_case(name))
+        let form = parse_domain(name).ok()?;
+        self.domains.iter().find(|domain| domain.name == form)
     }
 }
 

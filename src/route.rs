@@ -22,7 +22,7 @@ use recipients::Recipients;
 /// A domain that we are responsible for.
 #[derive(Clone, Debug)]
 pub struct Domain {
-    /// Its name in lower case.
+    /// Its name in its form (see [`crate::syntax::domain`]).
     pub name: String,
     /// Where its mail is handed to.
     pub next_hop: NextHop,
@@ -138,8 +138,7 @@ impl Table {
             domain.postmaster.clone().or_else(|| Mailbox::new("postmaster", &domain.name).ok())
         };
         let postmaster = postmaster.or_else(|| domains.first().and_then(of_first));
-        let domains =
-            domains.into_iter().map(|domain| (domain.name.to_ascii_lowercase(), domain)).collect();
+        let domains = domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect();
         Self { domains, rules, postmaster, sites: HashMap::new(), every_site: Limits::default() }
     }
 

@@ -5,8 +5,9 @@
 
 pub mod command;
 pub mod content;
-mod domain;
+pub mod domain;
 pub mod header;
+pub mod local_part;
 mod mailbox;
 pub mod path;
 pub mod reply;

@@ -103,10 +103,38 @@ fn domains_and_routes_know_their_lines() {
     assert_eq!(config.file, "angarium.toml");
     assert_eq!(config.domain("EXAMPLE.org").unwrap().deliver.to_string(), "lmtp:unix:/run/lmtp");
     assert_eq!(config.routes[1].via, Via::Discard);
-    assert!(config.routes[0].recipient.matches("a", "Partner.Example"));
+    assert!(config.routes[0].recipient.matches("a", "partner.example"));
     let Recipients::Listed(listed) = &config.domains[1].recipients else { panic!() };
     assert!(listed.contains("JOE", "example.net") && !listed.contains("jim", "example.net"));
     assert_eq!(config.relay.from[1].to_string(), "192.0.2.7/32");
+}
+
+#[test]
+fn domains_are_known_in_every_script_and_spelling() {
+    let folder = root().join("tests/config/good-domain");
+    let config = parse(&read(&folder)).unwrap();
+    assert_eq!(config.hostname, "mx.xn--bcher-kva.example");
+    assert_eq!(config.domain("BÜCHER.example").unwrap().line, 4);
+    assert_eq!(config.domain("[IPv6:2001:db8:0:0:0:0:0:1]").unwrap().line, 10);
+    let table = angarium::daemon::table(&config);
+    let destination = |mailbox: &str| table.destination(&mailbox.parse().unwrap()).to_string();
+    assert_eq!(destination("a@XN--Bcher-KVA.example"), "lmtp://127.0.0.1:24");
+    assert_eq!(destination("a@[IPv6:2001:0DB8::1]"), "lmtp://127.0.0.1:24");
+    assert_eq!(destination("a@[IPv6:2001:db8::2]"), "unroutable");
+    let relay = "smtp://relay.xn--bcher-kva.example:25";
+    assert_eq!(destination("a@b.xn--bcher-kva.example"), relay);
+    assert_eq!(destination("a@xn--bcher-kva99.example"), "unroutable");
+    let Recipients::Listed(listed) = &config.domains[0].recipients else { panic!() };
+    for (local_part, domain, known) in [
+        ("jOE", "xn--bcher-kva.example", true),
+        ("jose\u{301}", "any.example", true),
+        ("MÜLLER", "xn--bcher-kva.example", true),
+        ("mu\u{308}ller", "xn--bcher-kva.example", true),
+        ("müller", "other.example", false),
+        ("jose", "any.example", false),
+    ] {
+        assert_eq!(listed.contains(local_part, domain), known, "{local_part}@{domain}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Kinds of values that name a place or a tenant: domains, mailboxes, paths, sockets, networks.
 //!
 //! What could be meant in two ways is refused rather than guessed: a network with bits set after
-//! its prefix, a path of a socket that depends on the folder of the day. Domains become lower
-//! case; the local part of a mailbox stays as it is written.
+//! its prefix, a path of a socket that depends on the folder of the day. Domains get their form
+//! (lower case, A-labels); the local part of a mailbox stays as it is written.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,9 +12,10 @@ use ipnet::IpNet;
 use super::value::{Kind, Site, Written, string};
 use crate::policy::tenant;
 use crate::route::next_hop::socket_path_fault;
-use crate::route::pattern::{domain_fault, local_part_fault};
+use crate::syntax::domain::{parse_domain, parse_name};
+use crate::syntax::local_part::local_part_fault;
 
-/// A domain, in lower case.
+/// A domain name, in its form.
 pub(super) enum DomainName {}
 
 impl Kind for DomainName {
@@ -22,24 +23,20 @@ impl Kind for DomainName {
 
     fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
         let text = string(value, site, "a domain in quotes")?;
-        match domain_fault(text) {
-            Some(why) => {
-                site.fault(value, &format!("is no domain: \"{text}\"; {why}"));
-                None
-            }
-            None => Some(text.to_ascii_lowercase()),
-        }
+        checked(parse_name(text), "no domain", text, value, site)
     }
 }
 
-/// What keeps `text` from being `local@domain`, if anything does.
-fn mailbox_fault(text: &str) -> Option<String> {
-    let Some((local, domain)) = text.rsplit_once('@') else {
-        return Some("write it with its domain, as in postmaster@example.org".to_owned());
-    };
-    local_part_fault(local)
-        .map(|why| format!("the local part `{local}`: {why}"))
-        .or_else(|| domain_fault(domain).map(|why| format!("the domain `{domain}`: {why}")))
+/// A domain name or an address literal, in its form.
+pub(super) enum DomainOrLiteral {}
+
+impl Kind for DomainOrLiteral {
+    type Value = String;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
+        let text = string(value, site, "a domain in quotes")?;
+        checked(parse_domain(text), "no domain", text, value, site)
+    }
 }
 
 /// A mailbox `local@domain`.
@@ -50,11 +47,7 @@ impl Kind for Mailbox {
 
     fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
         let text = string(value, site, "a mailbox in quotes")?;
-        if let Some(why) = mailbox_fault(text) {
-            site.fault(value, &format!("is no mailbox: \"{text}\"; {why}"));
-            return None;
-        }
-        Some(text.to_owned())
+        checked(parse_mailbox(text), "no mailbox", text, value, site)
     }
 }
 
@@ -66,12 +59,41 @@ impl Kind for LocalPartOrMailbox {
 
     fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
         let text = string(value, site, "a local part or a mailbox in quotes")?;
-        let why = if text.contains('@') { mailbox_fault(text) } else { local_part_fault(text) };
-        if let Some(why) = why {
-            site.fault(value, &format!("is no mailbox: \"{text}\"; {why}"));
-            return None;
+        let parsed = if text.contains('@') { parse_mailbox(text) } else { parse_local_part(text) };
+        checked(parsed, "no mailbox", text, value, site)
+    }
+}
+
+/// What was read, or its fault: that `text` is not what it should be, and why.
+fn checked(
+    parsed: Result<String, String>,
+    what: &str,
+    text: &str,
+    value: &Written<'_>,
+    site: &mut Site<'_>,
+) -> Option<String> {
+    parsed.map_err(|why| site.fault(value, &format!("is {what}: \"{text}\"; {why}"))).ok()
+}
+
+/// `local@domain`, its domain in its form.
+fn parse_mailbox(text: &str) -> Result<String, String> {
+    let Some((local, domain)) = text.rsplit_once('@') else {
+        return Err("write it with its domain, as in postmaster@example.org".to_owned());
+    };
+    let local =
+        parse_local_part(local).map_err(|why| format!("the local part `{local}`: {why}"))?;
+    let domain = parse_domain(domain).map_err(|why| format!("the domain `{domain}`: {why}"))?;
+    Ok(format!("{local}@{domain}"))
+}
+
+/// A local part that mail can be sent to.
+fn parse_local_part(local: &str) -> Result<String, String> {
+    match local_part_fault(local) {
+        Some(why) => Err(why),
+        None if local.is_ascii() => Ok(local.to_owned()),
+        None => {
+            Err("it needs SMTPUTF8, which this version cannot send; write it in ASCII".to_owned())
         }
-        Some(text.to_owned())
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::{
-    Bind, BindOrNot, DomainName, File, LocalPartOrMailbox, Mailbox, Network, SocketPath, TenantName,
+    Bind, BindOrNot, DomainName, DomainOrLiteral, File, LocalPartOrMailbox, Mailbox, Network,
+    SocketPath, TenantName,
 };
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
@@ -143,8 +144,9 @@ sections! {
 
     /// A domain of ours: mail for it is accepted from anyone and handed to its mailstore.
     Array Domain = "domain" {
-        /// The domain. Its subdomains are not meant.
-        name: String as DomainName = required r#""example.org""#;
+        /// The domain, in any script, or an address literal such as "[192.0.2.1]". Subdomains are
+        /// not meant.
+        name: String as DomainOrLiteral = required r#""example.org""#;
 
         /// Where its mail goes: lmtp:unix:/path or lmtp://host:port for a mailstore;
         /// smtp://host:port makes this server a relay in front of another, or its backup.

@@ -13,7 +13,7 @@ use super::declare::SECTIONS;
 use super::fault::{Fault, nearest};
 use super::option::{Described, Shape};
 use super::value::Written;
-use crate::route::pattern::domain_fault;
+use crate::syntax::domain::parse_name;
 
 const PREFIX: &str = "ANGARIUM__";
 
@@ -108,6 +108,6 @@ pub(super) fn machine_name() -> String {
     nix::unistd::gethostname()
         .ok()
         .and_then(|name| name.into_string().ok())
-        .filter(|name| domain_fault(name).is_none())
-        .map_or_else(|| "localhost".to_owned(), |name| name.to_ascii_lowercase())
+        .and_then(|name| parse_name(&name).ok())
+        .unwrap_or_else(|| "localhost".to_owned())
 }

@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(listed.len(), 3);
         assert!(listed.contains("info", "any.example"));
         assert!(listed.contains("a#b", "any.example"));
-        assert!(listed.contains("JOE", "EXAMPLE.org"));
+        assert!(listed.contains("JOE", "example.org"));
         assert!(!listed.contains("joe", "other.example"));
         assert!(faults.is_empty());
     }

@@ -1,7 +1,7 @@
 //! Next hops: where a message goes next, and by which protocol.
 //!
 //! A next hop is written `smtp://host:port`, `lmtp://host:port` or `lmtp:unix:/path`, and what is
-//! printed reads back as the same value. Hosts are lower-cased; an IPv6 address stands in brackets
+//! printed reads back as the same value. Hosts have their form (see [`crate::syntax::domain`]); an IPv6 address stands in brackets
 //! and is printed in its canonical form, so that two spellings of one place share one route.
 //! A transport that this version cannot speak is refused by name, with what can be used instead:
 //! mail must never leave by another way than the one that was written.
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::pattern::domain_fault;
+use crate::syntax::domain::parse_name;
 
 /// The longest path that an address of a Unix socket can hold (`sun_path`, less its final NUL).
 pub const SOCKET_PATH_OCTETS_MAX: usize = 107;
@@ -202,9 +202,12 @@ fn host_name(host: &str) -> Result<String, NextHopError> {
         return Ok(host.to_owned());
     }
     // Container networks name hosts with underscores; a resolver takes them.
-    match domain_fault(&host.replace('_', "-")) {
-        Some(why) => Err(fault(format!("the host `{host}`: {why}"))),
-        None => Ok(host.to_ascii_lowercase()),
+    let ascii = host.is_ascii();
+    let name = if ascii { parse_name(&host.replace('_', "-")) } else { parse_name(host) };
+    match name {
+        Err(why) => Err(fault(format!("the host `{host}`: {why}"))),
+        Ok(_) if ascii => Ok(host.to_ascii_lowercase()),
+        Ok(name) => Ok(name),
     }
 }
 
@@ -276,6 +279,7 @@ mod tests {
         for (written, printed) in [
             ("smtp://relay.example:25", "smtp://relay.example:25"),
             ("smtp://Relay.EXAMPLE", "smtp://relay.example:25"),
+            ("smtp://Bücher.example", "smtp://xn--bcher-kva.example:25"),
             ("SMTP://10.0.0.7:2526", "smtp://10.0.0.7:2526"),
             ("lmtp://127.0.0.1", "lmtp://127.0.0.1:24"),
             ("lmtp://[::1]:2400", "lmtp://[::1]:2400"),

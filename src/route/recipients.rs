@@ -1,12 +1,14 @@
 //! Which recipients of a domain exist: asked of its mailstore, any, or listed.
 //!
-//! Promises that local parts of a list are compared without regard to case: whoever lists `Info`
-//! does not mean to refuse `info`. Entries that are no recipient are refused when they are added.
+//! Promises that local parts of a list are compared without regard to case and in NFC: whoever lists
+//! `Info` does not mean to refuse `info`. Entries that are no recipient are refused when they are
+//! added.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::pattern::{domain_fault, local_part_fault};
+use crate::syntax::domain::parse_domain;
+use crate::syntax::local_part::{local_part_fault, lookup_key};
 
 /// Which recipients of a domain are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +31,12 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// Whether `local_part@domain` is listed, by its local part alone or as a whole.
+    /// Whether `local_part@domain` is listed, by its local part alone or as a whole; the domain is in
+    /// its form.
     #[must_use]
     pub fn contains(&self, local_part: &str, domain: &str) -> bool {
-        let local = local_part.to_lowercase();
-        self.local_parts.contains(&local)
-            || self.mailboxes.contains(&format!("{local}@{}", domain.to_ascii_lowercase()))
+        let local = lookup_key(local_part);
+        self.local_parts.contains(&*local) || self.mailboxes.contains(&format!("{local}@{domain}"))
     }
 
     /// How many recipients are listed.
@@ -67,14 +69,13 @@ impl Listed {
         if let Some(why) = local_part_fault(local) {
             return Err(format!("the local part `{local}`: {why}"));
         }
+        let local = lookup_key(local);
         match domain {
-            None => self.local_parts.insert(local.to_lowercase()),
+            None => self.local_parts.insert(local.into_owned()),
             Some(domain) => {
-                if let Some(why) = domain_fault(domain) {
-                    return Err(format!("the domain `{domain}`: {why}"));
-                }
-                let domain = domain.to_ascii_lowercase();
-                self.mailboxes.insert(format!("{}@{domain}", local.to_lowercase()))
+                let form =
+                    parse_domain(domain).map_err(|why| format!("the domain `{domain}`: {why}"))?;
+                self.mailboxes.insert(format!("{local}@{form}"))
             }
         };
         Ok(())

@@ -1,9 +1,10 @@
 //! Mailboxes: `local-part@domain` (rfc5321bis 2.3.11, 4.1.2).
 //!
 //! Promises that canonically equal forms (`<"a"@d>` and `<a@d>`) are the same value, that the case
-//! of a local part is kept and that of a domain does not count, that reading one from text without
-//! quotes allocates once, and that a clone allocates nothing. Refuses empty local parts (erratum
-//! 5414), stray dots outside quotes, control characters and 8-bit octets.
+//! of a local part is kept and that of a domain does not count, nor how an address literal is
+//! spelt, that reading one from text without quotes allocates once, and that a clone allocates
+//! nothing. Refuses empty local parts (erratum 5414), stray dots outside quotes, control characters
+//! and 8-bit octets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +13,10 @@ use std::sync::Arc;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-use super::domain::check_domain;
+use super::domain::{check_domain, literal_form};
 use super::path::PathError;
 
-/// A mailbox: a local part, unquoted, and a domain in lower case or an address literal.
+/// A mailbox: a local part, unquoted, and the one form of a domain (see [`super::domain`]).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mailbox {
     /// `local-part@domain` without quotes, shared by all copies.
@@ -35,12 +36,16 @@ impl Mailbox {
         if !local_part.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
             return Err(PathError("the local part holds octets that need SMTPUTF8"));
         }
+        let quoted = !is_dot_string(local_part);
+        if domain.starts_with('[') {
+            let text = format!("{local_part}@{}", literal_form(domain)?).into();
+            return Ok(Self { text, local_octets: local_part.len(), quoted });
+        }
         check_domain(domain)?;
-        let text = format!("{local_part}@{domain}");
-        Ok(Self::of(&text, local_part.len(), !is_dot_string(local_part)))
+        Ok(Self::of(&format!("{local_part}@{domain}"), local_part.len(), quoted))
     }
 
-    /// What has been checked.
+    /// What has been checked and has a domain name.
     fn of(text: &str, local_octets: usize, quoted: bool) -> Self {
         let mut text: Arc<str> = text.into();
         // Nobody else has it yet.
@@ -56,7 +61,7 @@ impl Mailbox {
         self.text.get(..self.local_octets).unwrap_or_default()
     }
 
-    /// The domain in lower case, or an address literal with its brackets.
+    /// The domain in lower case, or an address literal in its one form, with its brackets.
     pub fn domain(&self) -> &str {
         self.text.get(self.local_octets + 1..).unwrap_or_default()
     }
@@ -100,7 +105,11 @@ impl FromStr for Mailbox {
         if !is_dot_string(local_part) {
             return Err(PathError("the local part needs quotes or has a stray dot"));
         }
-        check_domain(domain.ok_or(NO_DOMAIN)?)?;
+        let domain = domain.ok_or(NO_DOMAIN)?;
+        if domain.starts_with('[') {
+            return Self::new(local_part, domain);
+        }
+        check_domain(domain)?;
         Ok(Self::of(text, local_part.len(), false))
     }
 }

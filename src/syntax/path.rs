@@ -144,7 +144,9 @@ mod tests {
         same("<@one,@two:u@c.example>", "<u@c.example>");
         same("u@c.example", "<u@c.example>");
         same("<POSTMASTER>", "<postmaster>");
+        same("<a@[ipv6:2001:DB8:0:0:0:0:0:1]>", "<a@[IPv6:2001:db8::1]>");
         assert_ne!(forward("<A@d.example>"), forward("<a@d.example>"));
+        assert_ne!(forward("<a@[IPv6:::ffff:192.0.2.1]>"), forward("<a@[192.0.2.1]>"));
     }
 
     #[test]
