@@ -212,14 +212,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         &mut self,
         path: &ForwardPath,
     ) -> Result<Result<Mailbox, Reply>, Ending> {
-        let verdict = match recipient::judge(&self.rules.table, self.may_relay, path) {
-            Judgement::Accept(mailbox) => Ok(mailbox),
-            Judgement::Refuse(refusal) => Err(refusal),
-            Judgement::Verify { next_hop, mailbox } => {
-                self.flush().await?;
-                let (lifetimes, times) = (self.rules.lifetimes, self.rules.times);
-                let prober = &self.services.prober;
-                prober.verify(&next_hop, &mailbox, lifetimes, times).await.map(|()| mailbox)
+        let table = Arc::clone(&self.rules.table);
+        let mut judgement = recipient::judge(&table, self.may_relay, path);
+        let verdict = loop {
+            match judgement {
+                Judgement::Accept(mailbox) => break Ok(mailbox),
+                Judgement::Refuse(refusal) => break Err(refusal),
+                Judgement::Verify { next_hop, mailbox } => {
+                    self.flush().await?;
+                    let (lifetimes, times) = (self.rules.lifetimes, self.rules.times);
+                    let prober = &self.services.prober;
+                    match prober.verify(&next_hop, &mailbox, lifetimes, times).await {
+                        Ok(()) => break Ok(mailbox),
+                        Err(refusal) => judgement = recipient::refused(&table, &mailbox, refusal),
+                    }
+                }
             }
         };
         let soft = self.rules.soft_bounce;

@@ -13,11 +13,12 @@ pub mod recipients;
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::syntax::local_part::{base, lookup_key};
 use crate::syntax::path::{ForwardPath, Mailbox};
 use limit::Limits;
 use next_hop::{NextHop, Via};
 use pattern::Pattern;
-use recipients::Recipients;
+use recipients::{Listed, Recipients};
 
 /// A domain that we are responsible for.
 #[derive(Clone, Debug)]
@@ -30,10 +31,27 @@ pub struct Domain {
     pub recipients: Recipients,
     /// Where postmaster@ and abuse@ go, if elsewhere.
     pub postmaster: Option<Mailbox>,
+    /// What separates a local part from its tag; empty if nothing does.
+    pub separators: String,
     /// Its own limits, beside those of the next hop.
     pub limits: Limits,
     /// The line of the configuration that declares it.
     pub line: usize,
+}
+
+impl Domain {
+    /// Whether `local_part`, whole or without its tag, is one of `names`, which are in lower case.
+    fn means(&self, local_part: &str, names: &[&str]) -> bool {
+        let named = |local_part| names.contains(&&*lookup_key(local_part));
+        named(local_part) || base(local_part, &self.separators).is_some_and(named)
+    }
+
+    /// Whether `listed` has a recipient of this domain, whole or without its tag.
+    pub fn lists(&self, listed: &Listed, mailbox: &Mailbox) -> bool {
+        let listed = |local_part| listed.contains(local_part, &self.name);
+        listed(mailbox.local_part())
+            || base(mailbox.local_part(), &self.separators).is_some_and(listed)
+    }
 }
 
 /// How mail for others leaves.
@@ -90,6 +108,8 @@ pub struct Table {
     rules: Vec<Rule>,
     /// Where mail for a bare `<Postmaster>` goes.
     postmaster: Option<Mailbox>,
+    /// Who gets the mail for a postmaster that does not exist.
+    stand_in: Option<Mailbox>,
     /// The limits of next hops that have their own.
     sites: HashMap<NextHop, Limits>,
     /// The limits of every next hop as far as it has none of its own.
@@ -134,12 +154,13 @@ impl fmt::Display for Destination {
 impl Table {
     /// A table; the first of `domains` lends its postmaster where `postmaster` is none.
     pub fn new(domains: Vec<Domain>, rules: Vec<Rule>, postmaster: Option<Mailbox>) -> Self {
+        let stand_in = postmaster.clone();
         let of_first = |domain: &Domain| {
             domain.postmaster.clone().or_else(|| Mailbox::new("postmaster", &domain.name).ok())
         };
         let postmaster = postmaster.or_else(|| domains.first().and_then(of_first));
         let domains = domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect();
-        Self { domains, rules, postmaster, sites: HashMap::new(), every_site: Limits::default() }
+        Self { domains, rules, postmaster, stand_in, ..Self::default() }
     }
 
     /// The same with limits: of every next hop, and of some by themselves.
@@ -179,15 +200,19 @@ impl Table {
     /// RFC 2142). `None` only for a bare `<Postmaster>` that nobody stands for.
     pub fn final_recipient(&self, path: &ForwardPath) -> Option<Mailbox> {
         let ForwardPath::Mailbox(mailbox) = path else { return self.postmaster.clone() };
-        let role = ["postmaster", "abuse"]
-            .iter()
-            .any(|role| mailbox.local_part().eq_ignore_ascii_case(role));
-        let mapped = self
-            .domains
-            .get(mailbox.domain())
-            .filter(|_| role)
-            .and_then(|domain| domain.postmaster.clone());
-        Some(mapped.unwrap_or_else(|| mailbox.clone()))
+        let mapped = self.domains.get(mailbox.domain()).and_then(|domain| {
+            let role = |_: &&Mailbox| domain.means(mailbox.local_part(), &["postmaster", "abuse"]);
+            domain.postmaster.as_ref().filter(role)
+        });
+        Some(mapped.unwrap_or(mailbox).clone())
+    }
+
+    /// Who gets the mail for `mailbox` where it does not exist and is the postmaster of a domain of
+    /// ours (rfc5321bis 4.5.1): the postmaster of the whole server, if there is one.
+    pub fn stand_in(&self, mailbox: &Mailbox) -> Option<&Mailbox> {
+        let domain = self.domains.get(mailbox.domain())?;
+        let missed = domain.means(mailbox.local_part(), &["postmaster"]);
+        self.stand_in.as_ref().filter(|stand_in| missed && *stand_in != mailbox)
     }
 
     /// What decides for a final recipient.
@@ -228,6 +253,7 @@ mod tests {
             next_hop: "lmtp:unix:/run/lmtp".parse().unwrap(),
             recipients: Recipients::Any,
             postmaster: postmaster.map(|mailbox| mailbox.parse().unwrap()),
+            separators: "+".into(),
             limits: Limits { rate: "5/s".parse().ok(), ..Limits::default() },
             line: 1,
         };
@@ -286,7 +312,9 @@ mod tests {
             table.final_recipient(&path).unwrap().to_string()
         };
         assert_eq!(final_of("Abuse@one.example"), "admin@one.example");
-        assert_eq!(final_of("postmaster@two.example"), "postmaster@two.example");
+        assert_eq!(final_of("PostMaster+Tag@one.example"), "admin@one.example");
+        assert_eq!(final_of("postmaster-tag@one.example"), "postmaster-tag@one.example");
+        assert_eq!(final_of("Postmaster+Tag@two.example"), "Postmaster+Tag@two.example");
         assert_eq!(final_of("abuse@far.example"), "abuse@far.example");
         let bare = table.final_recipient(&ForwardPath::Postmaster);
         assert_eq!(bare.unwrap().to_string(), "admin@one.example");

@@ -115,7 +115,7 @@ fn domains_are_known_in_every_script_and_spelling() {
     let config = parse(&read(&folder)).unwrap();
     assert_eq!(config.hostname, "mx.xn--bcher-kva.example");
     assert_eq!(config.domain("BÜCHER.example").unwrap().line, 4);
-    assert_eq!(config.domain("[IPv6:2001:db8:0:0:0:0:0:1]").unwrap().line, 10);
+    assert_eq!(config.domain("[IPv6:2001:db8:0:0:0:0:0:1]").unwrap().line, 11);
     let table = angarium::daemon::table(&config);
     let destination = |mailbox: &str| table.destination(&mailbox.parse().unwrap()).to_string();
     assert_eq!(destination("a@XN--Bcher-KVA.example"), "lmtp://127.0.0.1:24");

@@ -97,6 +97,30 @@ fn parse_local_part(local: &str) -> Result<String, String> {
     }
 }
 
+/// Characters that separate a local part from a tag, or nothing for none.
+pub(super) enum Separators {}
+
+impl Kind for Separators {
+    type Value = String;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<String> {
+        if value.get_ref().as_str() == Some("") {
+            return Some(String::new());
+        }
+        let text = string(value, site, "characters in quotes")?;
+        // What may stand in a local part without quotes, and is no letter and no digit.
+        match text.chars().find(|c| !"!#$%&'*+-/=?^_`{|}~.".contains(*c)) {
+            Some(odd) => {
+                let odd = odd.escape_debug();
+                let right = "it must be of marks such as \"+\", \"-\" or \"=\"";
+                site.fault(value, &format!("has `{odd}`; {right}"));
+                None
+            }
+            None => Some(text.to_owned()),
+        }
+    }
+}
+
 /// A path of a file or folder.
 pub(super) enum File {}
 

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::address::{
     Bind, BindOrNot, DomainName, DomainOrLiteral, File, LocalPartOrMailbox, Mailbox, Network,
-    SocketPath, TenantName,
+    Separators, SocketPath, TenantName,
 };
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
@@ -63,7 +63,8 @@ sections! {
         user: Option<String> as Text = optional r#""angarium""#;
 
         /// Where mail for a bare `<Postmaster>`, without a domain, goes; without it, to the
-        /// postmaster of the first `[[domain]]`.
+        /// postmaster of the first `[[domain]]`. It also stands in for the postmaster of a domain
+        /// that has none in its recipients file or mailstore.
         postmaster: Option<String> as Mailbox = optional r#""admin@example.org""#,
             by "rfc5321bis 4.5.1";
 
@@ -162,6 +163,13 @@ sections! {
         /// without it, to the mailboxes of these names.
         postmaster: Option<String> as LocalPartOrMailbox = optional r#""admin""#,
             by "rfc5321bis 4.5.1";
+
+        /// Characters that separate a local part from a tag: with "+", mail for user+tag is taken
+        /// where a file lists only user. A local part is looked up whole, then as what stands before
+        /// the first of them; the address goes on unchanged. Off by default, as in Postfix: a store
+        /// that knows no tags would refuse what was accepted. With recipients = "probe" the store
+        /// decides alone.
+        separator: String as Separators = default r#""""#;
 
         /// The most deliveries at a time that this section leads to, beside what holds for the next
         /// hop as a whole. Sections to one next hop with all the same settings count as one.

@@ -28,6 +28,7 @@ pub fn table(config: &Config) -> Table {
             .postmaster
             .as_deref()
             .and_then(|postmaster| mailbox(postmaster, Some(&domain.name))),
+        separators: domain.separator.clone(),
         limits: Limits {
             concurrency: domain.concurrency.map(to_u32),
             rate: domain.rate,

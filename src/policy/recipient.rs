@@ -2,7 +2,8 @@
 //!
 //! Promises that strangers reach only recipients of our domains, that a [[route]] never grants
 //! relaying, and that a recipient is verified before it is accepted, after mapping: so that nothing
-//! is taken that must be returned.
+//! is taken that must be returned. The address itself is changed only where a postmaster is mapped;
+//! a tag that was ignored to find the recipient goes on with it.
 
 use crate::registry::reply::{self, Reply};
 use crate::route::next_hop::{NextHop, Via};
@@ -33,37 +34,53 @@ pub fn judge(table: &Table, may_relay: bool, path: &ForwardPath) -> Judgement {
     };
     // Where the operator maps postmaster to is the operator's choice, not the client's.
     let mapped = !matches!(path, ForwardPath::Mailbox(said) if *said == mailbox);
+    judge_final(table, may_relay || mapped, mailbox)
+}
+
+fn judge_final(table: &Table, may_relay: bool, mailbox: Mailbox) -> Judgement {
     match table.way(&mailbox) {
-        Way::Domain(domain) => judge_local(domain, mailbox),
-        _ if !may_relay && !mapped => Judgement::Refuse(reply::RELAYING_DENIED),
+        Way::Domain(domain) => judge_local(table, domain, mailbox),
+        _ if !may_relay => Judgement::Refuse(reply::RELAYING_DENIED),
         Way::Rule(Rule { via: Via::Reject, .. }) => Judgement::Refuse(reply::ROUTE_REFUSES),
         Way::Rule(_) => Judgement::Accept(mailbox),
         Way::None => Judgement::Refuse(reply::NO_ROUTE),
     }
 }
 
-fn judge_local(domain: &Domain, mailbox: Mailbox) -> Judgement {
-    let known = match &domain.recipients {
-        Recipients::Any => true,
-        Recipients::Listed(listed) => listed.contains(mailbox.local_part(), mailbox.domain()),
-        Recipients::Probe => {
-            return Judgement::Verify { next_hop: domain.next_hop.clone(), mailbox };
+fn judge_local(table: &Table, domain: &Domain, mailbox: Mailbox) -> Judgement {
+    match &domain.recipients {
+        Recipients::Any => Judgement::Accept(mailbox),
+        Recipients::Listed(listed) if domain.lists(listed, &mailbox) => Judgement::Accept(mailbox),
+        Recipients::Listed(_) => refused(table, &mailbox, reply::NO_SUCH_RECIPIENT),
+        Recipients::Probe => Judgement::Verify { next_hop: domain.next_hop.clone(), mailbox },
+    }
+}
+
+/// What becomes of a recipient that its list or its mailstore has refused: every domain has a
+/// postmaster (rfc5321bis 4.5.1), so somebody may stand in for one that does not exist. A second
+/// refusal is final.
+pub fn refused(table: &Table, mailbox: &Mailbox, refusal: Reply) -> Judgement {
+    match table.stand_in(mailbox) {
+        Some(other) if refusal == reply::NO_SUCH_RECIPIENT => {
+            judge_final(table, true, other.clone())
         }
-    };
-    if known { Judgement::Accept(mailbox) } else { Judgement::Refuse(reply::NO_SUCH_RECIPIENT) }
+        _ => Judgement::Refuse(refusal),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::recipients::Listed;
     use crate::syntax::path;
 
-    fn table() -> Table {
+    fn parts() -> (Vec<Domain>, Vec<Rule>) {
         let domain = Domain {
             name: "ours.example".into(),
             next_hop: "lmtp:unix:/run/lmtp".parse().unwrap(),
             recipients: Recipients::Any,
             postmaster: Some("ops@far.example".parse().unwrap()),
+            separators: "+".into(),
             limits: crate::route::limit::Limits::default(),
             line: 1,
         };
@@ -72,6 +89,15 @@ mod tests {
             recipients: Recipients::Probe,
             postmaster: None,
             ..domain.clone()
+        };
+        let mut listed = Listed::new("list");
+        for entry in ["Joe", "whole+tag"] {
+            listed.add(entry).unwrap();
+        }
+        let listed = Domain {
+            name: "listed.example".into(),
+            recipients: Recipients::Listed(listed.into()),
+            ..probed.clone()
         };
         let rule = |recipient: &str, via: &str| Rule {
             recipient: recipient.parse().unwrap(),
@@ -84,12 +110,20 @@ mod tests {
             rule("*@spam.example", "reject"),
             rule("*@ours.example", "smtp://wrong.example"),
         ];
-        Table::new(vec![domain, probed], rules, None)
+        (vec![domain, probed, listed], rules)
+    }
+
+    fn table(postmaster: Option<&str>) -> Table {
+        let (domains, rules) = parts();
+        Table::new(domains, rules, postmaster.map(|mailbox| mailbox.parse().unwrap()))
     }
 
     fn verdict(may_relay: bool, path: &str) -> String {
-        let path = path::parse_forward_path(path).unwrap();
-        match judge(&table(), may_relay, &path) {
+        said(judge(&table(None), may_relay, &path::parse_forward_path(path).unwrap()))
+    }
+
+    fn said(judgement: Judgement) -> String {
+        match judgement {
             Judgement::Accept(mailbox) => format!("accept {mailbox}"),
             Judgement::Verify { mailbox, .. } => format!("verify {mailbox}"),
             Judgement::Refuse(reply) => format!("{} {}", reply.code, reply.status.unwrap()),
@@ -127,5 +161,56 @@ mod tests {
     fn the_operator_may_send_postmaster_elsewhere() {
         assert_eq!(verdict(false, "postmaster@ours.example"), "accept ops@far.example");
         assert_eq!(verdict(false, "Postmaster"), "accept ops@far.example");
+    }
+    #[test]
+    fn a_tag_is_ignored_where_the_whole_is_not_listed() {
+        for (path, verdict_of) in [
+            ("JOE@listed.example", "accept JOE@listed.example"),
+            ("joe+Tag+x@listed.example", "accept joe+Tag+x@listed.example"),
+            ("\"joe+a b\"@listed.example", "accept \"joe+a b\"@listed.example"),
+            ("whole+tag@listed.example", "accept whole+tag@listed.example"),
+            ("whole@listed.example", "550 5.1.1"),
+            ("whole+other@listed.example", "550 5.1.1"),
+            ("joe-tag@listed.example", "550 5.1.1"),
+            ("+joe@listed.example", "550 5.1.1"),
+            // The mailstore knows which tags it takes.
+            ("joe+tag@probed.example", "verify joe+tag@probed.example"),
+        ] {
+            assert_eq!(verdict(false, path), verdict_of, "{path}");
+        }
+    }
+
+    #[test]
+    fn somebody_stands_in_for_a_postmaster_that_does_not_exist() {
+        let judged = |table: &Table, path: &str| {
+            said(judge(table, false, &path::parse_forward_path(path).unwrap()))
+        };
+        let table = table(Some("admin@far.example"));
+        assert_eq!(judged(&table, "Postmaster@listed.example"), "accept admin@far.example");
+        assert_eq!(judged(&table, "postmaster+x@listed.example"), "accept admin@far.example");
+        assert_eq!(judged(&table, "abuse@listed.example"), "550 5.1.1");
+        assert_eq!(verdict(false, "postmaster@listed.example"), "550 5.1.1");
+        let after =
+            |mailbox: &str, refusal| said(refused(&table, &mailbox.parse().unwrap(), refusal));
+        let unknown = reply::NO_SUCH_RECIPIENT;
+        let stand_in = "accept admin@far.example";
+        assert_eq!(after("postmaster@probed.example", unknown.clone()), stand_in);
+        assert_eq!(after("joe@probed.example", unknown.clone()), "550 5.1.1");
+        assert_eq!(after("postmaster@else.example", unknown), "550 5.1.1");
+        let down = reply::UNVERIFIABLE;
+        assert!(after("postmaster@probed.example", down).starts_with("451 "));
+    }
+
+    #[test]
+    fn who_stands_in_for_itself_is_refused() {
+        let table = table(Some("postmaster@listed.example"));
+        let judged = judge(&table, false, &ForwardPath::Postmaster);
+        assert_eq!(said(judged), "550 5.1.1");
+        let table = tests::table(Some("postmaster@probed.example"));
+        let other = "postmaster@listed.example".parse().unwrap();
+        let first = refused(&table, &other, reply::NO_SUCH_RECIPIENT);
+        assert_eq!(said(first), "verify postmaster@probed.example");
+        let own = "postmaster@probed.example".parse().unwrap();
+        assert_eq!(said(refused(&table, &own, reply::NO_SUCH_RECIPIENT)), "550 5.1.1");
     }
 }
