@@ -4,6 +4,7 @@
 //! create, 74 I/O, 75 try again, 77 no permission, 78 configuration), output for people by default
 //! and JSON on request, and that faults of a configuration are shown before a socket opens.
 
+mod address;
 mod check;
 mod queue;
 mod route;
@@ -48,6 +49,9 @@ enum Command {
     /// See where mail goes
     #[command(subcommand)]
     Route(route::Command),
+    /// See what is wrong with an address
+    #[command(subcommand)]
+    Address(address::Command),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +80,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check => with_config(file, |config| check::run(&config)),
         Command::Queue(command) => with_config(file, |config| queue::run(&config, command)),
         Command::Route(command) => with_config(file, |config| route::run(&config, command)),
+        Command::Address(command) => address::run(command),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod command;
 pub mod content;
 pub mod domain;
 pub mod header;
+pub mod lint;
 pub mod local_part;
 mod mailbox;
 pub mod path;

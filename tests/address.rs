@@ -1,13 +1,17 @@
-//! Addresses: what a mailbox costs, and how a recipient is found, from the session to the store.
+//! Addresses: what a mailbox costs, how a recipient is found from the session to the store, and what
+//! `address lint` says.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a test of a running program waits by the clock")]
 
 mod support;
 
 use std::hint::black_box;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use allocation_counter::measure;
+use angarium::syntax::lint::{Finding, lint};
 use angarium::syntax::path::{Mailbox, ReversePath, parse_reverse_path, take_path};
 use support::ARRIVAL;
 use support::daemon::{Daemon, Parts, Site};
@@ -123,4 +127,75 @@ fn the_servers_postmaster_stands_in_for_a_missing_one() {
     let tagged = Behaviour::knowing(&["j+t@probed.example"]);
     store.set(|behaviour| *behaviour = tagged);
     client.command("RCPT TO:<j+t@probed.example>").is(250, "2.1.5");
+}
+
+/// The cases of `tests/address/lint.txt`: what is said of an address, and the address.
+fn lint_cases() -> Vec<(String, String)> {
+    let unescaped = |text: &str| {
+        let mut pieces = text.split("\\u{");
+        let first = pieces.next().unwrap().to_owned();
+        pieces.fold(first, |text, piece| {
+            let (digits, rest) = piece.split_once('}').unwrap();
+            let c = char::from_u32(u32::from_str_radix(digits, 16).unwrap()).unwrap();
+            format!("{text}{c}{rest}")
+        })
+    };
+    include_str!("address/lint.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("# "))
+        .map(|line| {
+            let (said, address) = line.split_once(" | ").unwrap();
+            (said.trim_end().to_owned(), unescaped(address))
+        })
+        .collect()
+}
+
+#[test]
+fn each_address_breaks_the_rules_that_it_should() {
+    let cases = lint_cases();
+    assert!(cases.len() >= 60, "only {} addresses", cases.len());
+    for (expected, address) in cases {
+        let said = |finding: &Finding| {
+            let at = finding.code_point.map(|c| format!("=U+{:04X}", u32::from(c)));
+            format!("{}{}", finding.rule.name(), at.unwrap_or_default())
+        };
+        let findings: Vec<String> = lint(&address).iter().map(said).collect();
+        let said = if findings.is_empty() { "ok".to_owned() } else { findings.join(" ") };
+        assert_eq!(said, expected, "{}", address.escape_unicode());
+        if let Some(finding) = lint(&address).iter().find(|finding| finding.rule.is_error()) {
+            let all_errors = lint(&address).iter().all(|finding| finding.rule.is_error());
+            assert!(all_errors, "{address}: {finding:?} is enough");
+        }
+    }
+}
+
+/// Runs `angarium address lint` with these arguments and input; its output and exit code.
+fn run_lint(arguments: &[&str], input: &[u8]) -> (String, i32) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_angarium"));
+    command.args(["address", "lint"]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = command.spawn().unwrap();
+    running.stdin.take().unwrap().write_all(input).unwrap();
+    let done = running.wait_with_output().unwrap();
+    (String::from_utf8(done.stdout).unwrap(), done.status.code().unwrap())
+}
+
+#[test]
+fn the_linter_says_what_is_wrong_with_its_code_point_and_exit_code() {
+    assert_eq!(run_lint(&["joe@example.com"], b""), ("joe@example.com: ok\n".into(), 0));
+    let (text, exit) = run_lint(&[], "\"a b\"@c.example\r\n\njosé@c.example\n".as_bytes());
+    let wanted = "\"a b\"@c.example: warning: type-email: address fields of web forms refuse it\n\
+                  josé@c.example: ok\n";
+    assert_eq!((text.as_str(), exit), (wanted, 0));
+    let (text, exit) = run_lint(&["a@b.example", "-"], b"x\xffy@c.example\n");
+    let wanted = "a@b.example: ok\nx\\u{fffd}y@c.example: error: code-points: U+FFFD: no letter, \
+                  digit, joiner or ASCII character\n";
+    assert_eq!((text.as_str(), exit), (wanted, 65));
+    let (text, exit) = run_lint(&["--json", "ali\u{202e}ce@c.example", "b@c.example"], b"");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines[0]["verdict"].as_str(), exit), (Some("error"), 65));
+    assert_eq!(lines[0]["findings"][0]["rule"], "code-points");
+    assert_eq!(lines[0]["findings"][0]["code_point"], "U+202E");
+    assert_eq!((lines[1]["verdict"].as_str(), lines.len()), (Some("ok"), 2));
 }

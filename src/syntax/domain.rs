@@ -8,6 +8,7 @@
 //! names have them; what an operator writes is read by [`parse_domain`] or [`parse_name`], which are
 //! stricter and say what would be right.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
@@ -58,16 +59,21 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     let name = if text.is_ascii() {
         text.to_ascii_lowercase()
     } else {
-        // Hyphens and lengths are checked below, with better words.
-        Uts46::new()
-            .to_ascii(text.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore)
-            .map_err(|_| "it has no A-label (UTS 46): a label is of letters and digits".to_owned())?
-            .into_owned()
+        a_labels(text).ok_or("it has no A-label (UTS 46): a label is of letters and digits")?
     };
     match name_fault(&name) {
         Some(why) => Err(why),
         None => Ok(name),
     }
+}
+
+/// A name in other scripts with its A-labels (UTS 46), if it has them. Hyphens and lengths are not
+/// checked.
+pub(super) fn a_labels(name: &str) -> Option<String> {
+    Uts46::new()
+        .to_ascii(name.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore)
+        .map(Cow::into_owned)
+        .ok()
 }
 
 /// What keeps `name` from being a domain (rfc5321bis 2.3.5, 4.1.2), if anything does: one or more

@@ -142,7 +142,7 @@ impl Visitor<'_> for Reader {
 }
 
 /// Reads a quoted local part up to its closing quote; returns it unquoted with the rest of the text.
-fn take_quoted(inside: &str) -> Result<(String, &str), PathError> {
+pub(super) fn take_quoted(inside: &str) -> Result<(String, &str), PathError> {
     let mut local_part = String::new();
     let mut characters = inside.char_indices();
     while let Some((at, character)) = characters.next() {
