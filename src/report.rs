@@ -19,7 +19,9 @@ use mime::Part;
 use template::Template;
 
 /// Most octets of a header that are given back; the rest says nothing more about the message.
-const HEADER_OCTETS_MAX: usize = 64 * 1024;
+pub const HEADER_OCTETS_MAX: usize = 64 * 1024;
+/// So many recipients of another message are named.
+pub const OTHER_RECIPIENTS_MAX: usize = 5;
 
 /// How reports look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,6 +89,19 @@ pub struct Original<'a> {
     pub whole: bool,
 }
 
+/// Another message of the same sender that is told of by the way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Other {
+    /// Its queue id.
+    pub id: String,
+    /// When it was accepted, in ms since the epoch.
+    pub arrived_ms: u64,
+    /// The first few recipients that it waits for.
+    pub recipients: Vec<String>,
+    /// How many there are beside them.
+    pub more: usize,
+}
+
 /// A report to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
@@ -102,6 +117,8 @@ pub struct Report<'a> {
     pub recipients: &'a [Recipient],
     /// About which message.
     pub original: Original<'a>,
+    /// What else waits; only people are told of it.
+    pub others: &'a [Other],
     /// Writes a time as RFC 5322 does.
     pub date: fn(u64) -> String,
 }
@@ -142,9 +159,12 @@ impl Report<'_> {
 
     fn header(&self, settings: &Settings, boundary: &str, eight_bit: bool) -> String {
         let Settings { hostname, from, .. } = settings;
-        let subject = match self.action {
-            Action::Failed => "Your message could not be delivered",
-            Action::Delayed { .. } => "Your message is delayed",
+        let subject = match (self.action, self.others.len()) {
+            (Action::Failed, _) => "Your message could not be delivered".to_owned(),
+            (Action::Delayed { .. }, 0) => "Your message is delayed".to_owned(),
+            (Action::Delayed { .. }, others) => {
+                format!("{} of your messages are delayed", others + 1)
+            }
         };
         let mut header = format!(
             "From: Mail Delivery System <{from}>\r\nTo: <{}>\r\nSubject: {subject}\r\n\

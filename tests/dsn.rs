@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use angarium::report::template::Template;
-use angarium::report::{Action, Original, Recipient, Report, Settings, Written};
+use angarium::report::{Action, Original, Other, Recipient, Report, Settings, Written};
 use serde_json::Value;
 
 const DATE: &str = "Tue, 24 Nov 2026 18:00:00 +0100";
@@ -41,6 +41,7 @@ struct Case {
     settings: Settings,
     action: Action,
     recipients: Vec<Recipient>,
+    others: Vec<Other>,
     envelope_id: Option<String>,
     content: Vec<u8>,
     whole: bool,
@@ -61,6 +62,7 @@ impl Case {
             },
             action: Action::Failed,
             recipients: Vec::new(),
+            others: Vec::new(),
             envelope_id: None,
             content: octets(&content.replace('\n', "\r\n")),
             whole: true,
@@ -92,6 +94,16 @@ impl Case {
                     attempted_ms: given(fields[2]).map(|_| 30),
                 });
             }
+            // How many more recipients wait, and those that are named.
+            "other" => {
+                let (more, recipients) = value.split_once(" | ").unwrap();
+                self.others.push(Other {
+                    id: format!("{:016X}", 0x0000_0100_0000_0002 + self.others.len()),
+                    arrived_ms: 20,
+                    recipients: recipients.split(" | ").map(str::to_owned).collect(),
+                    more: more.parse().unwrap(),
+                });
+            }
             other => panic!("{}: what is {other}?", self.name),
         }
     }
@@ -110,6 +122,7 @@ impl Case {
                 content: &self.content,
                 whole: self.whole,
             },
+            others: &self.others,
             date,
         }
         .write(&self.settings)

@@ -135,7 +135,8 @@ fn make(
     let id = spool.next_id().map_err(Trouble::Refused)?;
     let (now_ms, action, recipients) = (clock::now_ms(), order.action, recipients.as_slice());
     let date = clock::date;
-    let report = Report { id: &id.to_string(), now_ms, to, action, recipients, original, date };
+    let (id_text, others) = (id.to_string(), &[]);
+    let report = Report { id: &id_text, now_ms, to, action, recipients, original, others, date };
     let Written { content, eight_bit } = report.write(settings);
     let envelope = addressed(to.clone(), eight_bit);
     let tenant = stored.tenant;

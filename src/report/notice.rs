@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::template::{Placeholder, Template};
-use super::{Action, Recipient, Report, Settings, dsn};
+use super::{Action, Other, Recipient, Report, Settings, dsn};
 use crate::registry::status::EnhancedStatus;
 
 /// Lines of prose are filled up to here.
@@ -17,6 +17,8 @@ const COLUMNS: usize = 72;
 const WORD_CHARACTERS_MAX: usize = 200;
 /// So many recipients of one trouble are named; the part for machines has all of them.
 const NAMED_MAX: usize = 100;
+/// Other messages are named as long as there are fewer lines about them.
+const OTHERS_LINES_MAX: usize = 200;
 
 const BUILT_IN: &str = "\
 This is the mail system at {hostname}.
@@ -111,11 +113,11 @@ pub(super) fn write(report: &Report<'_>, settings: &Settings) -> String {
         Placeholder::Arrived => (report.date)(report.original.arrived_ms),
         Placeholder::QueueId => report.original.id.to_owned(),
         Placeholder::Introduction => introduction(report),
-        Placeholder::Recipients => recipients(report),
+        Placeholder::Recipients => body(report),
     };
     // A test reads the built-in text.
     let template = settings.template.as_ref().or(WORDS.as_ref());
-    let mut text = template.map_or_else(|| recipients(report), |template| template.fill(value));
+    let mut text = template.map_or_else(|| body(report), |template| template.fill(value));
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -138,6 +140,50 @@ fn introduction(report: &Report<'_>) -> String {
     };
     fill(&text, "", &mut out);
     out.trim_end().to_owned()
+}
+
+/// Whom and what the report tells of.
+fn body(report: &Report<'_>) -> String {
+    let mut out = recipients(report);
+    if !report.others.is_empty() {
+        out.push_str("\n\n");
+        out.push_str(&others(report.others, report.date));
+    }
+    out
+}
+
+fn others(others: &[Other], date: fn(u64) -> String) -> String {
+    let mut out = String::new();
+    let text = match others.len() {
+        1 => "Another message of yours waits too. It is tried until its own time is over.".into(),
+        count => format!(
+            "{count} other messages of yours wait too. Each is tried until its own time is over."
+        ),
+    };
+    fill(&text, "", &mut out);
+    out.push('\n');
+    let (mut named, mut lines) = (0, 0);
+    for other in others {
+        if lines >= OTHERS_LINES_MAX {
+            break;
+        }
+        out.push_str(&format!("{}, taken on {}\n", other.id, date(other.arrived_ms)));
+        for recipient in &other.recipients {
+            out.push_str(&format!("    <{}>\n", printable(recipient)));
+        }
+        if other.more > 0 {
+            out.push_str(&format!("    and {} more\n", other.more));
+        }
+        named += 1;
+        lines += 1 + other.recipients.len() + usize::from(other.more > 0);
+    }
+    match others.len() - named {
+        0 => {}
+        1 => out.push_str("and another message\n"),
+        left => out.push_str(&format!("and {left} more messages\n")),
+    }
+    out.truncate(out.trim_end().len());
+    out
 }
 
 /// Those with the same reason stand together, in the order of the envelope.
