@@ -6,6 +6,7 @@
 //! durable before it is answered; and that every failure is reported to the sender, or stays owed.
 //! Holds no lock; everything comes through channels.
 
+mod gather;
 mod late;
 mod learned;
 mod measure;
@@ -19,6 +20,7 @@ mod routing;
 mod shares;
 mod sites;
 mod tally;
+mod warn;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use crate::net::connection::Times;
 use crate::policy::tenant::Tenants;
 use crate::report;
 use crate::route::{Destination, Table};
+use gather::Gathered;
 pub use learned::Memory;
 use notify::Notified;
 pub use pauses::Pauses;
@@ -52,6 +55,7 @@ pub use shares::Shares;
 use sites::{Setting, Sites};
 pub use sites::{rate, scheduled};
 pub use tally::Tally;
+use warn::Warned;
 
 /// Events taken in one go before the scheduler is asked again.
 const BATCH: usize = 256;
@@ -73,6 +77,13 @@ pub struct Settings {
     pub report: Arc<report::Settings>,
     /// What tenants may have.
     pub tenants: Tenants,
+}
+
+/// A report that was made, or could not be.
+#[derive(Debug)]
+enum Made {
+    Failure(Notified),
+    Delay(Warned),
 }
 
 /// What became of the record of an operator's verb.
@@ -144,9 +155,11 @@ pub struct Dispatcher {
     /// The ways out that the operator chose for single messages.
     vias: HashMap<MessageId, Destination>,
     /// Reports that are being made.
-    reports: JoinSet<Notified>,
+    reports: JoinSet<Made>,
     /// How many of them are about each message; what is owed waits for none.
     telling: HashMap<MessageId, usize>,
+    /// Messages whose senders are to be told of a delay.
+    gathered: Gathered,
     /// Messages whose report could not be made when it was due.
     owed: BTreeSet<MessageId>,
     /// What is left of the present round of trying again.
@@ -193,6 +206,7 @@ impl Dispatcher {
             vias: HashMap::new(),
             reports: JoinSet::new(),
             telling: HashMap::new(),
+            gathered: Gathered::default(),
             owed: BTreeSet::new(),
             owed_round: Vec::new(),
             next_round_ms: 0,

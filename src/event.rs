@@ -123,7 +123,8 @@ pub fn reported(
     info!(event = "reported", %id, %of, %sender, action, recipients, %next_hop);
 }
 
-/// A report could not be made now; it is still owed, or left out if it was about a delay.
+/// A report could not be made now; it is still owed, or, about a delay, due
+/// again in a minute or at the next start.
 pub fn report_put_off(of: impl Display, action: &str, why: impl Display) {
     warn!(event = "report-put-off", %of, action, %why);
 }

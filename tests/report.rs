@@ -6,10 +6,13 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use support::daemon::Daemon;
 use support::smtp::Client;
 use support::store::{Behaviour, Delivery, Store};
@@ -168,6 +171,75 @@ fn a_delay_is_told_once_and_only_to_those_who_may_relay() {
     let copies = scene.senders.deliveries();
     assert!(copies.iter().all(|copy| copy == &reports[0]), "{copies:?}");
     assert_eq!(daemon.log().matches("\"event\":\"reported\"").count(), 1);
+}
+
+/// What Python's email package reads in a report.
+fn python(report: &Delivery) -> Value {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &report.content).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dsn/read.py");
+    let done = Command::new("python3").arg(script).arg(file.path()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+/// Checks: B10
+#[test]
+fn delays_of_one_sender_make_one_report_across_a_restart() {
+    let mut scene = Scene::new();
+    let more = "[relay]\nfrom = [\"127.0.0.1\"]\n[queue]\ndelay_warning = [\"2s\"]\n";
+    let mut daemon = Daemon::start(&scene.tables(more));
+    scene.recipients.stop();
+    let send = |daemon: &Daemon, sender: &str, content: &[u8]| {
+        let mut client = Client::greet(daemon.addr(), "c.example");
+        client.send_message(sender, &["u@ours.example"], content).queue_id()
+    };
+    let (many, few) = ("many@senders.example", "few@senders.example");
+    let mut of_many: Vec<_> = (0..20).map(|_| send(&daemon, many, NOTE)).collect();
+    let of_few: Vec<_> = (0..2).map(|_| send(&daemon, few, NOTE)).collect();
+    let (removed, held) = (send(&daemon, many, NOTE), send(&daemon, many, NOTE));
+    let list = send(&daemon, many, &[b"List-Id: <l.example>\r\n", NOTE].concat());
+    // All are due, and none is told of while others may come.
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(!daemon.log().contains("\"event\":\"reported\""), "{}", daemon.log_tail());
+    daemon.kill_9();
+    daemon.restart();
+    of_many.extend((0..10).map(|_| send(&daemon, many, NOTE)));
+    assert_eq!(daemon.queue(&["rm", &removed]).1, 0);
+    assert_eq!(daemon.queue(&["hold", &held]).1, 0);
+
+    let reports = scene.senders.wait_for(2, ARRIVAL);
+    for (sender, ids) in [(many, &of_many), (few, &of_few)] {
+        let report = reports.iter().find(|report| report.to == [sender]).unwrap();
+        let found = python(report);
+        assert_eq!(found["defects"], serde_json::json!([]), "{found}");
+        let subject = format!("{} of your messages are delayed", ids.len());
+        assert_eq!(found["header"]["subject"], subject);
+        assert_eq!(found["fields"].as_array().unwrap().len(), 2, "{found}");
+        assert_eq!(found["fields"][1]["action"], "delayed");
+        let human = found["human"].as_str().unwrap();
+        for id in ids {
+            assert_eq!(human.matches(id.as_str()).count(), 1, "{id} in\n{human}");
+        }
+        for id in [&removed, &held, &list] {
+            assert!(!human.contains(id.as_str()), "{id} in\n{human}");
+        }
+    }
+
+    // Neither time nor another start brings another.
+    daemon.kill_9();
+    daemon.restart();
+    std::thread::sleep(Duration::from_secs(12));
+    let told = |id: &String| daemon.log().matches(&format!("\"of\":\"{id}\"")).count();
+    for id in of_many.iter().chain(&of_few) {
+        assert_eq!(told(id), 1, "{id}");
+    }
+    assert_eq!(daemon.log().matches("\"event\":\"reported\"").count(), 32);
+    assert!(scene.senders.deliveries().iter().all(|copy| reports.contains(copy)));
+    scene.recipients.start();
+    assert_eq!(daemon.queue(&["release", &held]).1, 0);
+    daemon.drain(ARRIVAL);
+    assert_eq!(scene.recipients.count(), 34);
 }
 
 /// Numbers of messages that the sender's mailbox holds a report of, each with the Message-IDs.

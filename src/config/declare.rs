@@ -299,8 +299,9 @@ sections! {
             by "rfc5321bis 4.5.4.1";
 
         /// At which ages of a message that still waits its sender gets a report of the delay, if it
-        /// came from the networks of `[relay]`. Never for bulk mail, lists and automatic mail. An
-        /// empty list: never at all.
+        /// came from the networks of `[relay]`. One report tells of up to 100 messages that come to
+        /// such an age within 10 seconds. Never for bulk mail, lists and automatic mail. An empty
+        /// list: never at all.
         delay_warning: Vec<Duration> as List<Span> = default r#"["4h"]"#, in "1s" to "60d",
             by "rfc5321bis 4.5.4.1";
 

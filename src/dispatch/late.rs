@@ -1,21 +1,25 @@
 //! What waits too long: its sender is told, or it is given up.
 //!
 //! Promises that a message which waits for a next hop that can't be reached is told of and ends like
-//! one that was tried and deferred, at a pace that leaves room for other mail.
+//! one that was tried and deferred, at a pace that leaves room for other mail; and that messages of
+//! one sender that come due at about the same time make one report. What is gathered when we stop
+//! comes due again at the next start.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use angarium_queue::entry::Change;
 use angarium_queue::id::MessageId;
-use angarium_queue::schedule::{Assignment, Decision, Job, Notice, Waits};
+use angarium_queue::schedule::{Assignment, Decision, Job, Notice, Recipients, Waits};
 
-use super::Dispatcher;
-use super::notify::Order;
+use super::gather::{Group, Sender};
+use super::notify::Trouble;
+use super::warn::{self, Delayed, Told, Warned, Warning};
+use super::{Dispatcher, Made};
 use crate::agent::Delivery;
 use crate::delivery::outcome::Outcome;
+use crate::event;
 use crate::net::clock;
-use crate::report::Action;
+use crate::syntax::path::ReversePath;
 
 /// Reports of this kind made at a time.
 const REPORTS_MAX: usize = 16;
@@ -36,8 +40,12 @@ impl Dispatcher {
             if self.reports.len() >= REPORTS_MAX {
                 break;
             }
+            if let Some(group) = self.gathered.due(now_ms) {
+                self.tell(group, now_ms);
+                continue;
+            }
             match self.scheduler.notice(now_ms) {
-                Some(Notice::Waiting(id)) => self.warn(id, now_ms),
+                Some(Notice::Waiting(id)) => self.gather(id, now_ms),
                 Some(Notice::Expired(job)) => self.expire(&job, now_ms),
                 // Nothing asks for a deadline yet.
                 Some(Notice::Late(..)) => {}
@@ -47,22 +55,83 @@ impl Dispatcher {
         Duration::from_millis(1)
     }
 
-    /// The sender of a message is told that it waits, if anybody is to be told.
-    fn warn(&mut self, id: MessageId, now_ms: u64) {
-        if self.telling.contains_key(&id) {
+    /// The sender of a message is to be told that it waits, if anybody is.
+    fn gather(&mut self, id: MessageId, now_ms: u64) {
+        if self.gathered.contains(id) || self.delayed(id, now_ms).is_none() {
             return;
         }
+        let Some(stored) = self.spool.get(id) else { return };
+        let Some(envelope) = self.envelope(id) else { return };
+        if !warn::is_to_be_told(&self.settings.report, &envelope, &stored, now_ms) {
+            return;
+        }
+        let ReversePath::Mailbox(reverse_path) = envelope.reverse_path else { return };
+        let sender = Sender { tenant: stored.tenant, reverse_path };
+        if let Some(group) = self.gathered.add(sender, id, now_ms) {
+            self.tell(group, now_ms);
+        }
+    }
+
+    /// Has a report made of those that still wait.
+    fn tell(&mut self, Group { sender, ids }: Group, now_ms: u64) {
+        // While another report is made, it is not known what was told.
+        let (busy, ids): (Vec<_>, Vec<_>) =
+            ids.into_iter().partition(|id| self.telling.contains_key(id));
+        self.tell_later(Group { sender: sender.clone(), ids: busy }, now_ms);
+        let messages: Vec<_> = ids.into_iter().filter_map(|id| self.delayed(id, now_ms)).collect();
+        if messages.is_empty() {
+            return;
+        }
+        for delayed in &messages {
+            *self.telling.entry(delayed.id).or_default() += 1;
+        }
+        let (spool, settings) = (self.spool.clone(), self.settings.report.clone());
+        let warning = Warning { sender, messages };
+        self.reports.spawn(async { Made::Delay(warn::warn(spool, settings, warning).await) });
+    }
+
+    /// Without a place to wait, they come due again at the next start.
+    fn tell_later(&mut self, group: Group, now_ms: u64) {
+        let first = group.ids.first().copied();
+        if !self.gathered.put_back(group, now_ms)
+            && let Some(first) = first
+        {
+            event::report_put_off(first, "delayed", "too many wait to be told of");
+        }
+    }
+
+    /// What there is to tell of a message; none if it ended, or is held up by us.
+    fn delayed(&self, id: MessageId, now_ms: u64) -> Option<Delayed> {
         let waiting = self.scheduler.why(id, now_ms);
         let held = waiting.iter().any(|(_, waits)| matches!(waits, Waits::Held | Waits::Paused));
-        if held || waiting.is_empty() {
-            return;
-        }
-        let changes: Vec<(u32, Change)> = waiting.iter().flat_map(deferred).collect();
-        let arrived_ms = waiting.iter().map(|(job, _)| job.arrived_ms).min().unwrap_or(now_ms);
+        let arrived_ms = waiting.iter().map(|(job, _)| job.arrived_ms).min()?;
         let lifetime_ms = self.settings.options.lifetimes_ms.first().copied().unwrap_or(0);
         let until_ms = arrived_ms.saturating_add(lifetime_ms);
-        let action = Action::Delayed { until_ms };
-        self.order(Order { id, action, changes, remote: None, attempted_ms: None, again: false });
+        let reasons = waiting.into_iter().filter_map(reason).collect();
+        (!held).then_some(Delayed { id, until_ms, reasons })
+    }
+
+    /// Takes a report of delays that was made, or could not be.
+    pub(super) fn delay_told(&mut self, Warned { warning, result }: Warned) {
+        let ids: Vec<_> = warning.messages.iter().map(|delayed| delayed.id).collect();
+        for id in &ids {
+            self.end_telling(*id);
+        }
+        let why = match result {
+            Ok(Told { report, of }) => {
+                for (id, recipients) in of {
+                    self.log_reported(&report, id, "delayed", recipients);
+                }
+                return self.enqueue_accepted(&report);
+            }
+            Err(Trouble::Gone | Trouble::Unwanted) => return,
+            Err(Trouble::Unreadable(why)) => why,
+            Err(Trouble::Refused(error)) => error.to_string(),
+        };
+        if let Some(first) = ids.first() {
+            event::report_put_off(first, "delayed", why);
+        }
+        self.tell_later(Group { sender: warning.sender, ids }, clock::now_ms());
     }
 
     /// A job ends while its next hop can't be reached.
@@ -80,15 +149,12 @@ impl Dispatcher {
     }
 }
 
-/// The recipients of a job, with what keeps them.
-fn deferred((job, waits): &(Job, Waits)) -> Vec<(u32, Change)> {
-    let reason: Arc<str> = match waits {
-        Waits::Outage(outage) => Arc::clone(&outage.reply),
-        Waits::Rate(_, Some(reply)) => Arc::clone(reply),
-        // What the last attempt was told stands with the message.
-        _ => "".into(),
+/// The recipients of a job with what keeps them, where that is not the reply to their last attempt.
+fn reason((job, waits): (Job, Waits)) -> Option<(Recipients, Arc<str>)> {
+    let reason = match waits {
+        Waits::Outage(outage) => outage.reply,
+        Waits::Rate(_, Some(reply)) => reply,
+        _ => return None,
     };
-    let (attempts, due_ms) = (job.attempts, job.due_ms);
-    let change = || Change::Deferred { attempts, due_ms, reason: Arc::clone(&reason) };
-    job.recipients.iter().map(|&index| (index, change())).collect()
+    Some((job.recipients, reason))
 }

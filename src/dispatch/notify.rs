@@ -1,24 +1,21 @@
-//! Makes one report: from what an attempt settled to a message on stable storage.
+//! Makes one report of failures: from what an attempt settled to a message on stable storage.
 //!
 //! Promises that the report and what it tells of become durable in one batch, so that neither is
 //! there without the other; a report that can't be stored leaves everything as it was. Blocks on the
 //! disk, so it runs beside the dispatcher.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use angarium_queue::entry::{Change, RecipientState, Stored};
+use angarium_queue::entry::Change;
 use angarium_queue::id::MessageId;
-use angarium_queue::spool::{
-    Body, CommitError, Loaded, NewBody, NewMessage, Op, ReadError, Room, Spool,
-};
+use angarium_queue::spool::{Body, CommitError, Loaded, NewBody, NewMessage, Op, ReadError, Spool};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use crate::envelope::{Envelope, Origin, Recipient};
 use crate::intake::Accepted;
 use crate::net::clock;
-use crate::report::{self, Action, Original, Report, Settings, Written, due};
+use crate::report::{self, Action, Original, Report, Settings, Written};
 use crate::syntax::command;
 use crate::syntax::path::{Mailbox, ReversePath};
 
@@ -27,12 +24,11 @@ const SESSION: &str = "report";
 /// Up to this many octets a report waits in memory for its group.
 const INLINE_OCTETS_MAX: usize = 128 * 1024;
 
-/// A report to be made.
+/// A report of failures to be made.
 #[derive(Debug)]
 pub(super) struct Order {
     /// The message it is about.
     pub(super) id: MessageId,
-    pub(super) action: Action,
     /// What becomes of the recipients it tells of, once it is made.
     pub(super) changes: Vec<(u32, Change)>,
     /// The host that the attempt was made at, and when; unknown after a restart.
@@ -65,29 +61,32 @@ pub(super) enum Trouble {
 /// Makes the report and stores it with what it tells of.
 pub(super) async fn notify(spool: Spool, settings: Arc<Settings>, order: Order) -> Notified {
     let blocking = spool.clone();
-    let made = spawn_blocking(move || {
+    let (made, order) = beside(move || {
         let made = make(&blocking, &settings, &order);
         (made, order)
-    });
-    let (made, order) = match made.await {
-        Ok(made) => made,
-        // A panic of ours: the delivery's task ends with it, and the message stays as it was.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    };
+    })
+    .await;
     let result = match made {
-        Ok((accepted, message)) => commit(&spool, &order, message).await.map(|()| accepted),
+        Ok((accepted, message)) => {
+            let failed = Op::Update { id: order.id, changes: order.changes.clone() };
+            commit(&spool, vec![Op::Append(message), failed]).await.map(|()| accepted)
+        }
         Err(trouble) => Err(trouble),
     };
     Notified { order, result }
 }
 
-async fn commit(spool: &Spool, order: &Order, message: NewMessage) -> Result<(), Trouble> {
-    let now_ms = message.arrived_ms;
-    let told = match order.action {
-        Action::Failed => Op::Update { id: order.id, changes: order.changes.clone() },
-        Action::Delayed { .. } => Op::Told(order.id, now_ms),
-    };
-    let batch = vec![Op::Append(message), told];
+/// Runs what blocks beside the dispatcher. A panic of ours ends the report with it, and what it is
+/// about stays as it was.
+pub(super) async fn beside<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(make).await {
+        Ok(made) => made,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Waits until a batch is durable.
+pub(super) async fn commit(spool: &Spool, batch: Vec<Op>) -> Result<(), Trouble> {
     let (done, synced) = oneshot::channel();
     spool.commit(batch, Box::new(move |result| drop(done.send(result))));
     let lost = Err(CommitError::Unavailable("the writer is gone".to_owned()));
@@ -102,57 +101,43 @@ fn make(
     let envelope = envelope(spool, order.id)?;
     let ReversePath::Mailbox(to) = &envelope.reverse_path else { return Err(Trouble::Unwanted) };
     let stored = spool.get(order.id).ok_or(Trouble::Gone)?;
-    if order.action != Action::Failed && !is_to_be_told(settings, &envelope, &stored) {
-        return Err(Trouble::Unwanted);
-    }
     let (content, whole) = match spool.load(order.id) {
         Ok(Loaded { body, .. }) => read(body, settings.wanted_octets()),
         Err(ReadError::Gone) => return Err(Trouble::Gone),
         // The failure is worth telling without the message.
         Err(ReadError::Damaged(_) | ReadError::Io(_)) => (Vec::new(), false),
     };
-    let mut recipients = told(order, &envelope, &stored.recipients);
-    if order.action != Action::Failed {
-        if due::is_automatic(&content) {
-            return Err(Trouble::Unwanted);
-        }
-        // What little room is left is for failures.
-        if spool.room() == Room::Low {
-            return Err(Trouble::Refused(CommitError::Full));
-        }
-        recipients.extend(others_waiting(order, &stored.recipients, &envelope));
-        if recipients.is_empty() {
-            return Err(Trouble::Unwanted);
-        }
-    }
-    let original = Original {
-        id: &order.id.to_string(),
-        arrived_ms: stored.arrived_ms,
-        envelope_id: None,
-        content: &content,
-        whole,
-    };
     let id = spool.next_id().map_err(Trouble::Refused)?;
-    let (now_ms, action, recipients) = (clock::now_ms(), order.action, recipients.as_slice());
-    let date = clock::date;
-    let (id_text, others) = (id.to_string(), &[]);
-    let report = Report { id: &id_text, now_ms, to, action, recipients, original, others, date };
-    let Written { content, eight_bit } = report.write(settings);
-    let envelope = addressed(to.clone(), eight_bit);
-    let tenant = stored.tenant;
-    message(spool, id, now_ms, tenant, envelope, content).map_err(Trouble::Refused)
+    let report = Report {
+        id: &id.to_string(),
+        now_ms: clock::now_ms(),
+        to,
+        action: Action::Failed,
+        recipients: &failed(order, &envelope),
+        original: Original {
+            id: &order.id.to_string(),
+            arrived_ms: stored.arrived_ms,
+            envelope_id: None,
+            content: &content,
+            whole,
+        },
+        others: &[],
+        date: clock::date,
+    };
+    message(spool, settings, id, stored.tenant, &report).map_err(Trouble::Refused)
 }
 
 /// The report as a message like any other, on the account of what it is about.
-fn message(
+pub(super) fn message(
     spool: &Spool,
+    settings: &Settings,
     id: MessageId,
-    arrived_ms: u64,
     tenant: Arc<str>,
-    envelope: Envelope,
-    content: Vec<u8>,
+    report: &Report<'_>,
 ) -> Result<(Accepted, NewMessage), CommitError> {
-    let size = content.len() as u64;
+    let Written { content, eight_bit } = report.write(settings);
+    let envelope = addressed(report.to.clone(), eight_bit);
+    let (arrived_ms, size) = (report.now_ms, content.len() as u64);
     let message = NewMessage {
         id,
         arrived_ms,
@@ -179,56 +164,18 @@ fn addressed(to: Mailbox, eight_bit: bool) -> Envelope {
     }
 }
 
-/// Whether a sender is to hear of a delay now, and has not heard yet.
-fn is_to_be_told(settings: &Settings, envelope: &Envelope, stored: &Stored) -> bool {
-    let warnings_ms = &settings.delay_warning_ms;
-    due::may_hear(envelope)
-        && !stored.held
-        && due::is_due(warnings_ms, stored.arrived_ms, stored.told_ms, clock::now_ms())
-}
-
-/// Those that the order is about. Where it does not say why one waits, what the last attempt was
-/// told does; without either there is nothing to tell of it.
-fn told(order: &Order, envelope: &Envelope, states: &[RecipientState]) -> Vec<report::Recipient> {
-    let last = |index: u32| match states.get(index as usize) {
-        Some(RecipientState::Pending { reason: Some(reason), .. }) => Some(reason),
-        _ => None,
-    };
-    let told = |(index, change): &(u32, Change)| {
-        let (expired, reason) = match change {
-            Change::Failed { expired, reason, .. } => (*expired, reason),
-            Change::Deferred { reason, .. } if reason.is_empty() => (false, last(*index)?),
-            Change::Deferred { reason, .. } => (false, reason),
-            Change::Delivered => return None,
-        };
+/// Those that failed.
+fn failed(order: &Order, envelope: &Envelope) -> Vec<report::Recipient> {
+    let failed = |(index, change): &(u32, Change)| {
+        let Change::Failed { expired, reason, .. } = change else { return None };
         let (remote, attempted_ms) = (order.remote.clone(), order.attempted_ms);
         let known = report::Recipient { remote, attempted_ms, ..named(*index, envelope) };
-        Some(report::Recipient { expired, reason: reason.to_string(), ..known })
+        Some(report::Recipient { expired: *expired, reason: reason.to_string(), ..known })
     };
-    order.changes.iter().filter_map(told).collect()
+    order.changes.iter().filter_map(failed).collect()
 }
 
-/// Those of the same message that wait at other places: there is one report for all.
-fn others_waiting(
-    order: &Order,
-    states: &[RecipientState],
-    envelope: &Envelope,
-) -> Vec<report::Recipient> {
-    let mine: HashSet<u32> = order.changes.iter().map(|(at, _)| *at).collect();
-    let waiting = |(index, state): (usize, &RecipientState)| {
-        let index = u32::try_from(index).ok().filter(|index| !mine.contains(index))?;
-        match state {
-            RecipientState::Pending { reason: Some(reason), .. } => {
-                let reason = reason.to_string();
-                Some(report::Recipient { reason, ..named(index, envelope) })
-            }
-            _ => None,
-        }
-    };
-    states.iter().enumerate().filter_map(waiting).collect()
-}
-
-fn named(index: u32, envelope: &Envelope) -> report::Recipient {
+pub(super) fn named(index: u32, envelope: &Envelope) -> report::Recipient {
     let recipient = envelope.recipients.get(index as usize);
     report::Recipient {
         address: recipient
@@ -241,7 +188,7 @@ fn named(index: u32, envelope: &Envelope) -> report::Recipient {
     }
 }
 
-fn envelope(spool: &Spool, id: MessageId) -> Result<Envelope, Trouble> {
+pub(super) fn envelope(spool: &Spool, id: MessageId) -> Result<Envelope, Trouble> {
     match spool.envelope(id) {
         Ok(stored) => Envelope::decode(&stored).map_err(Trouble::Unreadable),
         Err(ReadError::Gone) => Err(Trouble::Gone),
@@ -250,7 +197,7 @@ fn envelope(spool: &Spool, id: MessageId) -> Result<Envelope, Trouble> {
 }
 
 /// The first octets of a body, and whether that was all. What can't be read is left out.
-fn read(mut body: Body, most: usize) -> (Vec<u8>, bool) {
+pub(super) fn read(mut body: Body, most: usize) -> (Vec<u8>, bool) {
     let mut content = Vec::new();
     while let Ok(chunk) = body.next_chunk() {
         let Some(chunk) = chunk else { return (content, true) };

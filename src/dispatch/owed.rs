@@ -4,6 +4,7 @@
 //! the failure is recorded as owed first, and the report is tried again at every start and every
 //! minute: neither lost, nor made twice, as the report and the end of what it owes are one batch.
 
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use angarium_queue::entry::{Change, RecipientState, Stored};
@@ -12,12 +13,12 @@ use angarium_queue::schedule::Assignment;
 use angarium_queue::spool::Op;
 use tokio::task::JoinError;
 
-use super::Dispatcher;
 use super::notify::{Notified, Order, Trouble, notify};
+use super::{Dispatcher, Made};
 use crate::agent::Delivery;
 use crate::event;
+use crate::intake::Accepted;
 use crate::net::clock;
-use crate::report::Action;
 use crate::route::Destination;
 use crate::route::next_hop::Place;
 
@@ -50,8 +51,7 @@ impl Dispatcher {
         if !ended.is_empty() {
             let remote = remote(&self.sites.destination(assignment.route));
             let attempted_ms = Some(assignment.started_ms);
-            let (action, changes) = (Action::Failed, ended);
-            self.order(Order { id, action, changes, remote, attempted_ms, again: false });
+            self.order(Order { id, changes: ended, remote, attempted_ms, again: false });
         }
     }
 
@@ -61,10 +61,10 @@ impl Dispatcher {
         self.next_round_ms = clock::now_ms();
     }
 
-    pub(super) fn order(&mut self, order: Order) {
+    fn order(&mut self, order: Order) {
         let (spool, settings) = (self.spool.clone(), self.settings.report.clone());
         *self.telling.entry(order.id).or_default() += 1;
-        self.reports.spawn(notify(spool, settings, order));
+        self.reports.spawn(async { Made::Failure(notify(spool, settings, order).await) });
     }
 
     fn record_changes(&self, id: MessageId, changes: Vec<(u32, Change)>) {
@@ -73,29 +73,48 @@ impl Dispatcher {
         }
     }
 
-    /// Takes a report that was made, or could not be. One that panicked is our bug: its message
-    /// stays as it was recorded, and is taken up again at the next start.
-    pub(super) fn notified(&mut self, made: Result<Notified, JoinError>) {
-        let Notified { order, result } = match made {
-            Ok(notified) => notified,
-            Err(error) => return event::trouble("a report ended abnormally", error),
-        };
-        if let Some(count) = self.telling.get_mut(&order.id) {
-            *count = count.saturating_sub(1);
+    /// Takes a report that was made, or could not be. One that panicked is our bug: its messages
+    /// stay as they were recorded, and are taken up again at the next start.
+    pub(super) fn notified(&mut self, made: Result<Made, JoinError>) {
+        match made {
+            Ok(Made::Failure(notified)) => self.failure_told(notified),
+            Ok(Made::Delay(warned)) => self.delay_told(warned),
+            Err(error) => event::trouble("a report ended abnormally", error),
         }
-        self.telling.retain(|_, count| *count > 0);
+    }
+
+    fn failure_told(&mut self, Notified { order, result }: Notified) {
+        self.end_telling(order.id);
         match result {
             Ok(report) => {
                 self.settle_owed(order.id);
-                let to = report.envelope.recipients.first().map(|to| &to.address);
-                if let Some(to) = to {
-                    let (id, count) = (report.id, order.changes.len());
-                    let next_hop = self.settings.table.destination(to);
-                    event::reported(id, order.id, to, action(&order), count, next_hop);
-                }
+                self.log_reported(&report, order.id, "failed", order.changes.len());
                 self.enqueue_accepted(&report);
             }
             Err(trouble) => self.put_off(order, &trouble),
+        }
+    }
+
+    /// A report about this message is not being made any more.
+    pub(super) fn end_telling(&mut self, id: MessageId) {
+        if let Entry::Occupied(mut telling) = self.telling.entry(id) {
+            *telling.get_mut() -= 1;
+            if *telling.get() == 0 {
+                telling.remove();
+            }
+        }
+    }
+
+    pub(super) fn log_reported(
+        &self,
+        report: &Accepted,
+        of: MessageId,
+        action: &str,
+        recipients: usize,
+    ) {
+        if let Some(to) = report.envelope.recipients.first().map(|to| &to.address) {
+            let next_hop = self.settings.table.destination(to);
+            event::reported(report.id, of, to, action, recipients, next_hop);
         }
     }
 
@@ -105,7 +124,6 @@ impl Dispatcher {
                 self.owed.remove(&order.id);
                 return;
             }
-            Trouble::Unwanted if order.action != Action::Failed => return,
             Trouble::Unwanted => {
                 self.owed.remove(&order.id);
                 return self.record_changes(order.id, order.changes);
@@ -113,10 +131,7 @@ impl Dispatcher {
             Trouble::Unreadable(why) => why.clone(),
             Trouble::Refused(error) => error.to_string(),
         };
-        event::report_put_off(order.id, action(&order), why);
-        if order.action != Action::Failed {
-            return;
-        }
+        event::report_put_off(order.id, "failed", why);
         if self.owed.is_empty() {
             self.next_round_ms = clock::now_ms() + ROUND_MS;
         }
@@ -175,8 +190,7 @@ impl Dispatcher {
         let changes: Vec<_> = stored.recipients.iter().enumerate().filter_map(change).collect();
         // What was put off a moment ago may not be recorded yet; it is met in the next round.
         if !changes.is_empty() {
-            let (action, remote, attempted_ms) = (Action::Failed, None, None);
-            self.order(Order { id, action, changes, remote, attempted_ms, again: true });
+            self.order(Order { id, changes, remote: None, attempted_ms: None, again: true });
         }
     }
 }
@@ -199,13 +213,6 @@ fn owing(change: Change, report_owed: bool) -> Change {
     match change {
         Change::Failed { expired, reason, .. } => Change::Failed { expired, reason, report_owed },
         other => other,
-    }
-}
-
-fn action(order: &Order) -> &'static str {
-    match order.action {
-        Action::Failed => "failed",
-        Action::Delayed { .. } => "delayed",
     }
 }
 
