@@ -1,4 +1,5 @@
-//! Reports on a disk without room: the failure is recorded as owed, and the report comes later.
+//! Reports on a disk without room: the failure is recorded as owed, and the report comes later; so
+//! does a report of delays.
 //!
 //! The dispatcher runs in the test, over a disk that is full when the test says so. No socket is
 //! needed: the recipient's route refuses, and the sender's leads nowhere, so that reports stay.
@@ -15,6 +16,7 @@ use angarium::agent::Agent;
 use angarium::backlog::Backlog;
 use angarium::dispatch::{Dispatcher, Memory, Pauses, Request, Settings, Verb, take_up};
 use angarium::envelope::{Envelope, Origin, Recipient};
+use angarium::net::clock;
 use angarium::net::connection::Times;
 use angarium::policy::tenant::Tenants;
 use angarium::pool::Pool;
@@ -86,6 +88,16 @@ impl Scene {
     }
 
     fn append(&self, to: &str, held: bool, octets: usize) -> Result<MessageId, CommitError> {
+        self.append_from(Origin::Stranger, to, held, octets)
+    }
+
+    fn append_from(
+        &self,
+        origin: Origin,
+        to: &str,
+        held: bool,
+        octets: usize,
+    ) -> Result<MessageId, CommitError> {
         let id = self.spool.next_id()?;
         let envelope = Envelope {
             reverse_path: parse_reverse_path("s@nowhere.example").unwrap(),
@@ -94,12 +106,12 @@ impl Scene {
             eight_bit: false,
             long_lines: false,
             session: "test".into(),
-            origin: Origin::Stranger,
+            origin,
         };
         let content = format!("Subject: x\r\n\r\n{}\r\n", "x".repeat(octets));
         let message = NewMessage {
             id,
-            arrived_ms: 1,
+            arrived_ms: clock::now_ms(),
             tenant: "t".into(),
             held,
             recipients: 1,
@@ -141,7 +153,7 @@ impl Scene {
             options: schedule::Options {
                 backoff,
                 lifetimes_ms: vec![1 << 40],
-                warnings_ms: Vec::new(),
+                warnings_ms: vec![1],
                 probe_delay_max_ms: 300_000,
                 slots_max: 5,
                 rate: None,
@@ -164,7 +176,7 @@ impl Scene {
                 from: report::nobody(),
                 content_octets_max: 0,
                 template: None,
-                delay_warning_ms: Vec::new(),
+                delay_warning_ms: vec![1],
             }),
             tenants: Tenants::default(),
             soft_bounce: false,
@@ -266,4 +278,34 @@ async fn a_full_disk_owes_the_report_and_room_brings_it_once() {
     assert_eq!((reports.len(), scene.spool.len()), (1, 1));
     assert!(reports[0].reverse_path.is_null());
     assert_eq!(reports[0].recipients[0].address.to_string(), "s@nowhere.example");
+}
+
+/// The long form waits until the same dispatcher tries again, the short one starts another.
+#[tokio::test]
+async fn delays_that_a_full_disk_kept_silent_are_told_of_once() {
+    let scene = Scene::new();
+    let to = "u@nowhere.example";
+    let waiting: Vec<_> = std::iter::repeat_with(|| scene.append_from(Origin::Relay, to, false, 9))
+        .take(3)
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let held = scene.fill();
+    let told = |scene: &Scene| {
+        let stored = waiting.iter().map(|id| scene.spool.get(*id).unwrap());
+        stored.filter(|stored| stored.told_ms > 0).count()
+    };
+    scene
+        .dispatch(async |_| {
+            tokio::time::sleep(Duration::from_secs(12)).await;
+            assert_eq!((told(&scene), scene.reports().len()), (0, 0));
+            scene.full.store(false, Ordering::SeqCst);
+            scene.commit(held.into_iter().map(Op::Remove).collect()).unwrap();
+            if std::env::var_os("ANGARIUM_LONG").is_some() {
+                tokio::time::sleep(Duration::from_secs(61)).await;
+                assert_eq!(told(&scene), 3);
+            }
+        })
+        .await;
+    scene.dispatch(|_| tokio::time::sleep(Duration::from_secs(12))).await;
+    assert_eq!((told(&scene), scene.reports().len()), (3, 1));
 }
