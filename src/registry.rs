@@ -4,6 +4,13 @@
 //! comes from one table here. Knows nothing of the rest of the program.
 
 pub mod extension;
+pub mod file;
+pub mod grammar;
+pub mod offer;
+mod parameter;
 pub mod reply;
+pub mod rules;
 pub mod status;
+pub mod trace;
 pub mod verb;
+mod word;

@@ -2,7 +2,8 @@
 
 use super::State;
 use super::turn::Turn;
-use crate::registry::{extension, reply};
+use crate::registry::offer::{Offer, Protocol};
+use crate::registry::reply;
 
 /// What the client said of itself.
 #[derive(Clone, Debug)]
@@ -16,10 +17,8 @@ pub(super) struct Hello {
 pub(super) fn hello(name: Box<str>, extended: bool, turn: &mut Turn<'_>) -> State {
     let mut text = format!("{} {}", turn.settings.hostname, reply::HELLO.text());
     if extended {
-        for line in extension::ehlo_lines(turn.settings.limits.message_octets_max) {
-            text.push('\n');
-            text.push_str(&line);
-        }
+        let size = turn.settings.limits.message_octets_max;
+        text.push_str(Offer::new(Protocol::Smtp, false, size).ehlo_text());
     }
     turn.stay(&reply::HELLO.with_text(text), State::Ready(Hello { name, extended }))
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Output, Settings, State, octets};
 use crate::metric::{self, Refusal, ReplyClass, Stage};
 use crate::registry::reply::{self, Reply};
-use crate::registry::verb;
+use crate::syntax::command::OFFER;
 
 /// The session's parts that outlive a state, lent to the handling of one command.
 pub(super) struct Turn<'a> {
@@ -48,5 +48,6 @@ pub(super) fn count(stage: Stage, reply: &Reply) {
 
 /// The reply to HELP.
 pub(super) fn help(topic: &str) -> Reply {
-    reply::HELP.with_text(verb::help(topic.as_bytes()))
+    let all = || OFFER.help(b"").unwrap_or_default();
+    reply::HELP.with_text(OFFER.help(topic.as_bytes()).unwrap_or_else(all))
 }

@@ -4,9 +4,11 @@
 //! between. Lenient where real clients need it: trailing white space, a space after `FROM:` and
 //! `TO:`, paths without brackets. Refuses octets above 127 and control characters.
 
-use crate::registry::extension::{self, Parameter};
+use std::sync::LazyLock;
+
+use crate::registry::offer::{Known, Offer, Parameter, Protocol};
 use crate::registry::reply::{self, Reply};
-use crate::registry::verb::{self, Verb};
+use crate::registry::verb::Verb;
 use crate::syntax::path::{self, ForwardPath, PathError, ReversePath};
 
 /// A command as the client sent it.
@@ -51,6 +53,9 @@ pub enum Body {
     EightBitMime,
 }
 
+/// What every client may use.
+pub static OFFER: LazyLock<Offer> = LazyLock::new(|| Offer::new(Protocol::Smtp, false, 0));
+
 /// Reads a line without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Command, Reply> {
     if !line.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t')) {
@@ -60,8 +65,12 @@ pub fn parse(line: &[u8]) -> Result<Command, Reply> {
     let (name, argument) =
         line.split_at(line.iter().position(|&o| o == b' ').unwrap_or(line.len()));
     let argument = str::from_utf8(argument).map_err(|_| reply::BAD_OCTETS)?.trim_start();
-    let row = verb::find(name).ok_or(reply::UNKNOWN_VERB)?;
-    match row.verb.ok_or(reply::NOT_SERVED)? {
+    let verb = match OFFER.verb(name) {
+        Known::Served(verb) => verb,
+        Known::Refused => return Err(reply::NOT_SERVED),
+        Known::Unknown => return Err(reply::UNKNOWN_VERB),
+    };
+    match verb {
         Verb::Helo => parse_hello(argument).map(Command::Helo),
         Verb::Ehlo => parse_hello(argument).map(Command::Ehlo),
         Verb::Mail => parse_mail(argument),
@@ -73,6 +82,7 @@ pub fn parse(line: &[u8]) -> Result<Command, Reply> {
         Verb::Help => Ok(Command::Help(argument.into())),
         Verb::Vrfy if argument.is_empty() => Err(reply::BAD_ARGUMENT.with_text("verify what?")),
         Verb::Vrfy => Ok(Command::Vrfy),
+        Verb::Lhlo | Verb::Xclient => Err(reply::NOT_SERVED),
     }
 }
 
@@ -99,7 +109,7 @@ fn parse_mail(argument: &str) -> Result<Command, Reply> {
     let (mut size, mut body) = (None, None);
     for word in parameters.split_ascii_whitespace() {
         let (name, value) = word.split_once('=').map_or((word, None), |(n, v)| (n, Some(v)));
-        let known = extension::mail_parameter(name).ok_or(reply::UNKNOWN_PARAMETER)?;
+        let known = OFFER.mail_parameter(name).ok_or(reply::UNKNOWN_PARAMETER)?;
         let repeated = match known {
             Parameter::Size => size.replace(parse_size(value)?).is_some(),
             Parameter::Body => body.replace(parse_body(value)?).is_some(),

@@ -1,0 +1,274 @@
+//! What one listener offers to one client: made of the registry's rows, and asked at each command.
+//!
+//! Promises that a keyword, verb or parameter is offered only by an [`Offered`] row or the base
+//! protocol, that bilateral extensions are shown to trusted clients alone, and that no look-up
+//! allocates. One offer is shared by all sessions that it holds for.
+
+use super::extension::{self, Extension, Offered, Support, head};
+use super::verb::Verb;
+
+pub use super::parameter::Parameter;
+
+/// The longest command line with its CRLF before extensions add to it, in octets: more than the
+/// 512 of rfc5321bis 4.5.3.1.4, since a path alone may have so many.
+pub const LINE_OCTETS_MAX: usize = 1024;
+
+/// What clients look for most comes first; the others follow in the table's order.
+const FIRST: [&str; 4] = ["PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"];
+
+/// The protocol of a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Protocol {
+    /// SMTP (rfc5321bis).
+    Smtp,
+    /// LMTP (RFC 2033).
+    Lmtp,
+}
+
+/// What a verb is to a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// Served.
+    Served(Verb),
+    /// Registered, bilateral or local, but not served to this client: 502 (rfc5321bis 4.2.4).
+    Refused,
+    /// Nothing that is known: 500.
+    Unknown,
+}
+
+/// What is offered.
+#[derive(Debug)]
+pub struct Offer {
+    ehlo: String,
+    keywords: Vec<&'static str>,
+    /// The verbs served, with their forms.
+    served: Vec<(Verb, &'static str)>,
+    refused: Vec<String>,
+    mail_parameters: Vec<Parameter>,
+    rcpt_parameters: Vec<Parameter>,
+    /// Octets that extensions add to the line of a verb.
+    length_added: Vec<(&'static str, usize)>,
+}
+
+impl Offer {
+    /// What a listener of this protocol offers to a client, up to the given size of a message; to
+    /// a trusted one bilateral extensions as well.
+    pub fn new(protocol: Protocol, trusted: bool, message_octets_max: u64) -> Self {
+        let base = Verb::ALL.iter().filter(|verb| speaks(protocol, **verb));
+        let mut offer = Self {
+            ehlo: String::new(),
+            keywords: Vec::new(),
+            served: base.filter_map(|verb| Some((*verb, verb.base_form()?))).collect(),
+            refused: Vec::new(),
+            mail_parameters: Vec::new(),
+            rcpt_parameters: Vec::new(),
+            length_added: Vec::new(),
+        };
+        let place = |row: &&Extension| {
+            FIRST.iter().position(|keyword| row.is(keyword)).unwrap_or(FIRST.len())
+        };
+        let mut rows: Vec<&'static Extension> = extension::all().iter().collect();
+        rows.sort_by_key(place);
+        for row in rows {
+            let withheld = row.is_bilateral() && !(trusted && protocol == Protocol::Smtp);
+            match row.offer() {
+                Ok(offered) if !withheld => offer.add(offered, message_octets_max),
+                _ if row.support == Support::Accepted => offer.serve(row),
+                _ => offer.refuse(row),
+            }
+        }
+        offer
+    }
+
+    /// The same, knowing the operator's own entries: their verbs are refused rather than unknown.
+    #[must_use]
+    pub fn with_local(mut self, local: &[Extension]) -> Self {
+        for row in local {
+            self.refuse(row);
+        }
+        self
+    }
+
+    fn add(&mut self, offered: Offered, message_octets_max: u64) {
+        let row = offered.extension();
+        let parameters = match row.keyword.as_str() {
+            "SIZE" => &message_octets_max.to_string(),
+            // The attributes are words, not a syntax.
+            "XCLIENT" => &row.ehlo_parameters,
+            _ => "",
+        };
+        let space = if parameters.is_empty() { "" } else { " " };
+        self.ehlo.extend(["\n", &row.keyword, space, parameters]);
+        self.keywords.push(&row.keyword);
+        self.serve(row);
+    }
+
+    /// Takes up the behaviour of a row.
+    fn serve(&mut self, row: &'static Extension) {
+        let verbs = row.verbs.iter().filter_map(|form| Some((Verb::named(head(form))?, &**form)));
+        self.served.extend(verbs);
+        let named = |form: &String| Parameter::named(head(form));
+        self.mail_parameters.extend(row.mail_parameters.iter().filter_map(named));
+        self.rcpt_parameters.extend(row.rcpt_parameters.iter().filter_map(named));
+        self.length_added.extend(row.length_added.iter().map(|(verb, octets)| (&**verb, *octets)));
+    }
+
+    fn refuse(&mut self, row: &Extension) {
+        self.refused.extend(row.verb_names().map(str::to_owned));
+    }
+
+    /// The keyword lines of the EHLO reply, each with a line feed in front of it.
+    pub fn ehlo_text(&self) -> &str {
+        &self.ehlo
+    }
+
+    /// Whether a keyword is in the EHLO reply.
+    pub fn offers(&self, keyword: &str) -> bool {
+        self.keywords.iter().any(|offered| offered.eq_ignore_ascii_case(keyword))
+    }
+
+    /// What a verb is to this client, in any letter case.
+    pub fn verb(&self, name: &[u8]) -> Known {
+        let is = |word: &str| word.as_bytes().eq_ignore_ascii_case(name);
+        if let Some((verb, _)) = self.served.iter().find(|(verb, _)| is(verb.word())) {
+            return Known::Served(*verb);
+        }
+        if self.refused.iter().any(|refused| is(refused)) {
+            return Known::Refused;
+        }
+        Known::Unknown
+    }
+
+    /// The parameter of MAIL with this name, in any letter case.
+    pub fn mail_parameter(&self, name: &str) -> Option<Parameter> {
+        Parameter::named(name).filter(|parameter| self.mail_parameters.contains(parameter))
+    }
+
+    /// The parameter of RCPT with this name, in any letter case.
+    pub fn rcpt_parameter(&self, name: &str) -> Option<Parameter> {
+        Parameter::named(name).filter(|parameter| self.rcpt_parameters.contains(parameter))
+    }
+
+    /// The longest line of a command with its CRLF, in octets (rfc5321bis 4.5.3.1.4).
+    pub fn octets_max(&self, verb: Verb) -> usize {
+        let added = self.length_added.iter().filter(|(name, _)| *name == verb.word());
+        LINE_OCTETS_MAX + added.map(|(_, octets)| octets).sum::<usize>()
+    }
+
+    /// The form of a verb that is served, or of all of them for an empty topic (rfc5321bis
+    /// 4.1.1.8); `None` for a topic that is none.
+    pub fn help(&self, topic: &[u8]) -> Option<String> {
+        if topic.is_empty() {
+            let forms: Vec<&str> = self.served.iter().map(|(_, form)| *form).collect();
+            return Some(forms.join("\n"));
+        }
+        let Known::Served(verb) = self.verb(topic) else { return None };
+        self.served.iter().find(|(served, _)| *served == verb).map(|(_, form)| (*form).to_owned())
+    }
+}
+
+/// Whether a verb is one of the protocol: LMTP has a hello of its own and no other (RFC 2033 4.1).
+fn speaks(protocol: Protocol, verb: Verb) -> bool {
+    match verb {
+        Verb::Helo | Verb::Ehlo => protocol == Protocol::Smtp,
+        Verb::Lhlo => protocol == Protocol::Lmtp,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grammar;
+    use super::*;
+
+    fn offers() -> impl Iterator<Item = (Protocol, bool, Offer)> {
+        [Protocol::Smtp, Protocol::Lmtp].into_iter().flat_map(|protocol| {
+            [false, true].map(|trusted| (protocol, trusted, Offer::new(protocol, trusted, 1000)))
+        })
+    }
+
+    #[test]
+    fn each_reply_is_grammar_and_names_only_what_may_be_offered() {
+        // Checklist S13.
+        for (protocol, trusted, offer) in offers() {
+            let lines: Vec<&str> = offer.ehlo_text().split('\n').skip(1).collect();
+            assert!(lines.len() >= 5);
+            for line in lines {
+                let mut words = line.split(' ');
+                let keyword = words.next().unwrap();
+                assert!(grammar::is_keyword(keyword), "{line}");
+                assert!(words.all(grammar::is_ehlo_parameter), "{line}");
+                let row = extension::find(keyword).unwrap();
+                assert_eq!(row.support, Support::Offered);
+                assert!(!row.is_bilateral() || trusted && protocol == Protocol::Smtp);
+                assert!(offer.offers(&keyword.to_lowercase()));
+            }
+            assert!(!offer.offers("EXPN") && !offer.offers("MADE-UP"));
+        }
+    }
+
+    #[test]
+    fn the_reply_is_what_is_kept_today() {
+        let kept = "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP";
+        let attributes = "\nXCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
+        for (protocol, trusted, offer) in offers() {
+            let more = if trusted && protocol == Protocol::Smtp { attributes } else { "" };
+            assert_eq!(offer.ehlo_text(), format!("{kept}{more}"));
+        }
+    }
+
+    #[test]
+    fn verbs_are_served_refused_or_unknown() {
+        for (protocol, trusted, offer) in offers() {
+            let smtp = protocol == Protocol::Smtp;
+            let hello = |smtp, verb| if smtp { Known::Served(verb) } else { Known::Unknown };
+            assert_eq!(offer.verb(b"EHLO"), hello(smtp, Verb::Ehlo));
+            assert_eq!(offer.verb(b"helo"), hello(smtp, Verb::Helo));
+            assert_eq!(offer.verb(b"LHLO"), hello(!smtp, Verb::Lhlo));
+            assert_eq!(offer.verb(b"mAiL"), Known::Served(Verb::Mail));
+            assert_eq!(offer.verb(b"VRFY"), Known::Served(Verb::Vrfy));
+            let proxy = if smtp && trusted { Known::Served(Verb::Xclient) } else { Known::Refused };
+            assert_eq!(offer.verb(b"xclient"), proxy);
+            for verb in ["EXPN", "send", "TURN", "BDAT", "AUTH", "STARTTLS", "VERB", "XFORWARD"] {
+                assert_eq!(offer.verb(verb.as_bytes()), Known::Refused, "{verb}");
+            }
+            for verb in ["", "MAILX", "SIZE", "CHUNKING", "\u{e9}"] {
+                assert_eq!(offer.verb(verb.as_bytes()), Known::Unknown, "{verb}");
+            }
+        }
+    }
+
+    #[test]
+    fn local_verbs_are_known_and_hide_none_that_is_served() {
+        let mut row = extension::find("EXPN").unwrap().clone();
+        row.verbs = vec!["XMINE 1*(SP word)".to_owned(), "MAIL".to_owned()];
+        let offer = Offer::new(Protocol::Smtp, true, 1000).with_local(&[row]);
+        assert_eq!(offer.verb(b"xmine"), Known::Refused);
+        assert_eq!(offer.verb(b"MAIL"), Known::Served(Verb::Mail));
+        assert!(!offer.offers("EXPN"));
+    }
+
+    #[test]
+    fn parameters_and_lengths_come_from_the_rows_offered() {
+        let offer = Offer::new(Protocol::Smtp, false, 1000);
+        assert_eq!(offer.mail_parameter("size"), Some(Parameter::Size));
+        assert_eq!(offer.mail_parameter("Body"), Some(Parameter::Body));
+        for other in ["RET", "SMTPUTF8", "AUTH", "MADE-UP", ""] {
+            assert_eq!(offer.mail_parameter(other), None, "{other}");
+        }
+        assert_eq!(offer.rcpt_parameter("SIZE"), None);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17);
+        assert_eq!(offer.octets_max(Verb::Rcpt), 1024);
+    }
+
+    #[test]
+    fn help_has_the_forms_of_what_is_served() {
+        let offer = Offer::new(Protocol::Lmtp, false, 1000);
+        let all = offer.help(b"").unwrap();
+        assert_eq!(all.lines().count(), 9);
+        assert!(all.contains("LHLO host\n") && !all.contains("EHLO") && !all.contains("XCLIENT"));
+        assert_eq!(offer.help(b"help").as_deref(), Some("HELP [verb]"));
+        assert_eq!(offer.help(b"EXPN"), None);
+        assert_eq!(offer.help(b"EHLO"), None);
+    }
+}
