@@ -6,6 +6,7 @@
 pub mod extension;
 pub mod file;
 pub mod grammar;
+pub mod names;
 pub mod offer;
 mod parameter;
 pub mod reply;

@@ -4,8 +4,11 @@
 //! name where there is one. What this program sends itself must be registered: a test in
 //! `reply.rs` holds the reply table to that.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
 
 /// IANA's registry as published 2024-12-06, one row per class, subject and detail.
 const REGISTRY: &str = include_str!("enhanced-status-codes.csv");
@@ -45,10 +48,9 @@ impl EnhancedStatus {
 
     /// The registered name of the condition, whatever the class.
     pub fn name(self) -> Option<&'static str> {
-        registered()
-            .iter()
-            .find(|row| (row.subject, row.detail) == (self.subject, self.detail))
-            .map(|row| row.name)
+        static NAMES: LazyLock<HashMap<(u16, u16), &'static str>> =
+            LazyLock::new(|| codes().iter().filter_map(named_condition).collect());
+        NAMES.get(&(self.subject, self.detail)).copied()
     }
 }
 
@@ -58,33 +60,47 @@ impl fmt::Display for EnhancedStatus {
     }
 }
 
-/// One registered condition `X.subject.detail`.
-#[derive(Clone, Copy, Debug)]
-pub struct Registered {
-    /// The subject number.
-    pub subject: u16,
-    /// The detail number.
-    pub detail: u16,
-    /// IANA's name of the condition.
-    pub name: &'static str,
+/// A row of the registry: a class, a subject or a detail.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+pub struct Code {
+    /// `class`, `subject` or `detail`.
+    pub kind: String,
+    /// `2.XXX.YYY`, `X.1.YYY` or `X.1.1`.
+    pub code: String,
+    /// IANA's name of it.
+    pub name: String,
+    /// The reply codes that it goes with, separated by spaces.
+    pub basic_codes: String,
+    /// The defining documents, separated by spaces.
+    pub references: String,
+    /// The track of the document.
+    pub track: String,
+    /// Who registered it.
+    pub submitter: String,
+    /// Who may change it.
+    pub change_controller: String,
+    /// The day on which it was registered, where that is known.
+    pub registered: String,
+    /// The day of the last change.
+    pub updated: String,
+    /// What else is to be known.
+    pub note: String,
 }
 
-/// All registered conditions, in the registry's order.
-pub fn registered() -> &'static [Registered] {
-    static ROWS: LazyLock<Vec<Registered>> =
-        LazyLock::new(|| REGISTRY.lines().filter_map(parse_row).collect());
+/// All rows, in the registry's order.
+pub fn codes() -> &'static [Code] {
+    static ROWS: LazyLock<Vec<Code>> = LazyLock::new(|| {
+        let rows = csv::Reader::from_reader(REGISTRY.as_bytes()).into_deserialize().collect();
+        // Not input: the registry is embedded, and a test reads it.
+        let rows: Result<_, csv::Error> = rows;
+        rows.expect("the registry of status codes can be read")
+    });
     &ROWS
 }
 
-fn parse_row(line: &'static str) -> Option<Registered> {
-    let rest = line.strip_prefix("detail,X.")?;
-    let (code, rest) = rest.split_once(',')?;
-    let (subject, detail) = code.split_once('.')?;
-    let name = match rest.strip_prefix('"') {
-        Some(quoted) => quoted.split_once('"')?.0,
-        None => rest.split_once(',')?.0,
-    };
-    Some(Registered { subject: subject.parse().ok()?, detail: detail.parse().ok()?, name })
+fn named_condition(row: &'static Code) -> Option<((u16, u16), &'static str)> {
+    let (subject, detail) = row.code.strip_prefix("X.")?.split_once('.')?;
+    Some(((parse_number(subject)?, parse_number(detail)?), &row.name))
 }
 
 fn parse_number(text: &str) -> Option<u16> {
@@ -98,7 +114,11 @@ mod tests {
 
     #[test]
     fn reads_the_whole_registry() {
-        assert_eq!(registered().len(), 81);
+        let count = |kind| codes().iter().filter(|row| row.kind == kind).count();
+        assert_eq!(["class", "subject", "detail"].map(count), [3, 8, 81]);
+        assert_eq!(codes().len(), 92);
+        let of = |code| &*codes().iter().find(|row| row.code == code).unwrap().change_controller;
+        assert_eq!([of("X.7.1"), of("X.6.7"), of("X.6.10")], ["IESG", "ima@ietf.org", ""]);
         assert_eq!(
             EnhancedStatus::new(5, 7, 1).name(),
             Some("Delivery not authorized, message refused")

@@ -43,7 +43,28 @@ pub const fn with(facts: With) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names;
     use super::*;
+
+    #[test]
+    fn every_type_is_registered() {
+        let mut seen = std::collections::BTreeSet::new();
+        for bits in 0..32u8 {
+            let bit = |place: u8| bits >> place & 1 == 1;
+            let facts = With {
+                utf8: bit(0),
+                lmtp: bit(1),
+                extended: bit(2),
+                tls: bit(3),
+                authenticated: bit(4),
+            };
+            let word = with(facts);
+            assert!(names::words("with").iter().any(|known| known.name == word), "{facts:?}");
+            seen.insert(word);
+        }
+        // All but MMS, which is for gateways.
+        assert_eq!(seen.len(), names::words("with").len() - 1);
+    }
 
     #[test]
     fn says_what_the_session_was() {
