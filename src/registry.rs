@@ -3,6 +3,7 @@
 //! Promises that every reply code, enhanced status, verb and EHLO keyword that the program uses
 //! comes from one table here. Knows nothing of the rest of the program.
 
+pub mod change;
 pub mod extension;
 pub mod file;
 pub mod grammar;
