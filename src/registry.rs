@@ -4,11 +4,13 @@
 //! comes from one table here. Knows nothing of the rest of the program.
 
 pub mod change;
+pub mod export;
 pub mod extension;
 pub mod file;
 pub mod grammar;
 pub mod names;
 pub mod offer;
+pub mod page;
 mod parameter;
 pub mod reply;
 pub mod rules;

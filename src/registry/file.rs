@@ -48,7 +48,8 @@ pub struct Fault {
 
 const ABOUT_KEYS: &[&str] = &["name", "location", "updated", "rfc5321bis"];
 
-const KEYS: &[&str] = &[
+/// The keys of an entry.
+pub(super) const KEYS: &[&str] = &[
     "keyword",
     "description",
     "status",
@@ -123,13 +124,12 @@ impl Reading {
 
     fn about(&mut self, value: &Spanned<DeValue<'_>>) -> About {
         let mut row = self.row(value, "[registry]", ABOUT_KEYS);
-        let about = About {
+        About {
             name: row.needed("name"),
             location: row.needed("location"),
             updated: row.needed("updated"),
             rfc5321bis: row.needed("rfc5321bis"),
-        };
-        about
+        }
     }
 
     fn entry(
@@ -141,7 +141,7 @@ impl Reading {
         let mut row = self.row(value, "[[extension]]", KEYS);
         let entry = row.extension(local)?;
         for fault in rules::faults_alone(&entry) {
-            row.fault(fault.field, format!("`{}` {}", fault.field, fault.why));
+            row.add(fault);
         }
         row.judge_place(&entry, local, before);
         Some(entry)
@@ -185,6 +185,14 @@ impl<'a> Row<'a> {
     fn fault(&mut self, key: &str, message: String) {
         let offset = self.get(key).map_or(self.start, |value| value.span().start);
         self.reading.fault(offset, message);
+    }
+
+    /// Reports a broken rule, unless the value could not even be read.
+    fn add(&mut self, fault: rules::Fault) {
+        let offset = self.get(fault.field).map(|value| value.span().start);
+        if !self.reading.faults.iter().any(|known| Some(known.offset) == offset) {
+            self.fault(fault.field, format!("`{}` {}", fault.field, fault.why));
+        }
     }
 
     /// A string; empty if it is not there.
