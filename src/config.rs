@@ -15,6 +15,7 @@ mod option;
 mod read;
 mod recipients;
 mod reference;
+mod registry;
 mod template;
 mod value;
 mod word;
@@ -24,12 +25,13 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use declare::{
-    Config, Control, Domain, Format, Level, Listener, Log, Metrics, Probe, Queue, Relay, Report,
-    Role, Route, SECTIONS, Site, Tenant, Timeout,
+    Config, Control, Domain, Format, Level, Listener, Log, Metrics, Probe, Queue, Registry, Relay,
+    Report, Role, Route, SECTIONS, Site, Tenant, Timeout,
 };
 pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};
 pub use reference::reference;
+pub use registry::parse_registry;
 
 use crate::syntax::domain::parse_domain;
 use environment::Overrides;

@@ -16,11 +16,13 @@ use super::address::{
 };
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
+use super::registry::LocalEntries;
 use super::template::TemplateOf;
 use super::value::{
     Count, Flag, List, NotEmpty, OneOf, Parsed, PerTime, PerTimeOrNot, Size, Span, Text,
 };
 pub use super::word::{Format, Level, Role};
+use crate::registry::extension::Extension;
 use crate::report::template::Template;
 use crate::route::limit::Rate;
 use crate::route::next_hop::{NextHop, Via};
@@ -42,6 +44,7 @@ pub const SECTIONS: &[Described] = &[
     Probe::DESCRIBED,
     Timeout::DESCRIBED,
     Control::DESCRIBED,
+    Registry::DESCRIBED,
     Metrics::DESCRIBED,
     Log::DESCRIBED,
 ];
@@ -96,6 +99,8 @@ sections! {
         timeout: Timeout;
         /// The operator's socket.
         control: Control;
+        /// The operator's own entries of the registry.
+        registry: Registry;
         /// The metrics socket.
         metrics: Metrics;
         /// The log.
@@ -421,6 +426,15 @@ sections! {
     Table Control = "control" {
         /// Its absolute path; without it, `control` in the spool.
         socket: Option<PathBuf> as SocketPath = optional r#""/run/angarium/control""#;
+    }
+
+    /// SMTP extensions beside the registered ones.
+    Table Registry = "registry" {
+        /// A file in TOML with [[extension]] entries of this site, as an absolute path; empty for
+        /// none. Each has at least keyword, description, contact, change_controller and
+        /// reg_method = "FCFS". Nothing serves them, but `angarium registry` shows them, and
+        /// their verbs get 502 instead of 500.
+        local: Vec<Extension> as LocalEntries = default "\"\"", by "rfc5321bis 8.1.1";
     }
 
     /// The figures for whoever watches this server.

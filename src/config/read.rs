@@ -144,6 +144,7 @@ impl<'a> Reading<'a> {
             probe,
             self.section(root),
             self.section(root),
+            self.section(root),
             metrics,
             self.section(root),
         );
