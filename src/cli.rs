@@ -7,6 +7,7 @@
 mod address;
 mod check;
 mod queue;
+mod registry;
 mod route;
 
 use std::ffi::OsString;
@@ -52,6 +53,9 @@ enum Command {
     /// See what is wrong with an address
     #[command(subcommand)]
     Address(address::Command),
+    /// See the SMTP extensions and status codes that are known, and judge changes of the registry
+    #[command(subcommand)]
+    Registry(registry::Command),
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +85,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Queue(command) => with_config(file, |config| queue::run(&config, command)),
         Command::Route(command) => with_config(file, |config| route::run(&config, command)),
         Command::Address(command) => address::run(command),
+        Command::Registry(command) => registry::run(command, || load(file)),
     }
 }
 
