@@ -1,8 +1,9 @@
-//! Floor 3: verdicts on clients and recipients, and what tenants may ask for.
+//! Floor 3: verdicts on clients, senders and recipients, and what tenants may ask for.
 //!
 //! Promises that mail is taken only for what is ours, or from those who may relay; everything a
 //! verdict needs comes in as a value.
 
+pub mod access;
 pub mod client;
 pub mod recipient;
 pub mod tenant;

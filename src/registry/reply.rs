@@ -144,6 +144,8 @@ replies! {
     IDLE = 421 [4 4 2] "nothing came for too long";
     /// The client earned too many refusals in one session.
     TOO_MANY_ERRORS = 421 [4 7 0] "too many refused commands";
+    /// A list of the operator refuses for now.
+    ACCESS_DEFERRED = 450 [4 7 1] "not taken now, try again later";
     /// A fault of ours, of which the log knows more.
     LOCAL_ERROR = 451 [4 3 0] "local error, try again later";
     /// The mailstore that knows the recipient does not answer.
@@ -179,6 +181,8 @@ replies! {
     UNKNOWN_PARAMETER = 555 [5 5 4] "parameter not known here";
     /// A client that is nobody to us wants to send to strangers (rfc5321bis 3.6.1).
     RELAYING_DENIED = 550 [5 7 1] "relaying is not allowed for you: authenticate, or send to its own exchanger";
+    /// A list of the operator refuses.
+    ACCESS_DENIED = 550 [5 7 1] "refused here";
     /// The mailbox does not exist.
     NO_SUCH_RECIPIENT = 550 [5 1 1] "no such mailbox";
     /// The mailbox exists and takes no mail.
