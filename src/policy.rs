@@ -5,5 +5,6 @@
 
 pub mod access;
 pub mod client;
+pub mod rate;
 pub mod recipient;
 pub mod tenant;

@@ -5,7 +5,7 @@
 //! once; and that a stop waits for content under way.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::event;
 use crate::metric;
 use crate::net::clock;
+use crate::policy::client;
 use crate::receive::{self, Rules, Services};
 use crate::registry::reply;
 use crate::route::Table;
@@ -198,7 +199,7 @@ impl Acceptor {
     fn admit(&self, stream: TcpStream, client: SocketAddr) {
         let current = self.current.load();
         let _ = stream.set_nodelay(true);
-        match Place::take(self, client_key(client.ip()), &current) {
+        match Place::take(self, client::host(client.ip()), &current) {
             Ok(place) => {
                 let session = next_session_name();
                 let rules = Arc::clone(&current.rules);
@@ -259,32 +260,9 @@ impl Drop for Place {
     }
 }
 
-/// An IPv6 host owns a /64, so that is what counts as one client.
-fn client_key(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 /// A name unique to this start and, by its time, most likely to all.
 fn next_session_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{:x}-{number:x}", clock::now_ms() / 1000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_v6_network_is_one_client() {
-        let key = |text: &str| client_key(text.parse().unwrap());
-        assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
-        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
-        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
-    }
 }

@@ -1,8 +1,8 @@
-//! Which networks a client belongs to.
+//! Which networks a client belongs to, and what counts as one client.
 //!
 //! Promises that an IPv4 client seen through an IPv6 socket is the IPv4 client it is.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -12,9 +12,27 @@ pub fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
+/// The host that an address belongs to: an IPv6 host owns a /64, so that is what counts as one.
+pub fn host(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_v6_network_is_one_host() {
+        let host = |text: &str| host(text.parse().unwrap());
+        assert_eq!(host("2001:db8:1:2:3::4"), host("2001:db8:1:2:ffff::1"));
+        assert_ne!(host("2001:db8:1:2::1"), host("2001:db8:1:3::1"));
+        assert_eq!(host("::ffff:192.0.2.1"), host("192.0.2.1"));
+    }
 
     #[test]
     fn mapped_addresses_are_what_they_map() {

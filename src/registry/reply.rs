@@ -140,12 +140,20 @@ replies! {
     SHUTTING_DOWN = 421 [4 3 2] "service is stopping, try again later";
     /// The listener or one client has too many sessions open.
     TOO_MANY_SESSIONS = 421 [4 7 0] "too many sessions, try again later";
+    /// The client's address connects more often than it may.
+    TOO_MANY_CONNECTIONS = 421 [4 7 0] "too many connections from your address, try again later";
+    /// The client's address sends more commands than it may.
+    TOO_MANY_COMMANDS = 421 [4 7 0] "too many commands from your address, try again later";
     /// Nothing came for too long (rfc5321bis 4.5.3.2.7).
     IDLE = 421 [4 4 2] "nothing came for too long";
     /// The client earned too many refusals in one session.
     TOO_MANY_ERRORS = 421 [4 7 0] "too many refused commands";
     /// A list of the operator refuses for now.
     ACCESS_DEFERRED = 450 [4 7 1] "not taken now, try again later";
+    /// The client's address sends more messages than it may.
+    TOO_MUCH_MAIL = 450 [4 7 1] "too much mail from your address, try again later";
+    /// The client's address names more recipients than it may.
+    TOO_FAST_RECIPIENTS = 450 [4 7 1] "too many recipients from your address, try again later";
     /// A fault of ours, of which the log knows more.
     LOCAL_ERROR = 451 [4 3 0] "local error, try again later";
     /// The mailstore that knows the recipient does not answer.
