@@ -4,6 +4,7 @@
 //! verdict needs comes in as a value.
 
 pub mod access;
+pub mod blocklist;
 pub mod client;
 pub mod rate;
 pub mod recipient;

@@ -150,6 +150,8 @@ replies! {
     TOO_MANY_ERRORS = 421 [4 7 0] "too many refused commands";
     /// A list of the operator refuses for now.
     ACCESS_DEFERRED = 450 [4 7 1] "not taken now, try again later";
+    /// A block list has the client, and the operator refuses such mail for now.
+    LISTED_DEFERRED = 450 [4 7 1] "your address is on a block list";
     /// The client's address sends more messages than it may.
     TOO_MUCH_MAIL = 450 [4 7 1] "too much mail from your address, try again later";
     /// The client's address names more recipients than it may.
@@ -191,6 +193,8 @@ replies! {
     RELAYING_DENIED = 550 [5 7 1] "relaying is not allowed for you: authenticate, or send to its own exchanger";
     /// A list of the operator refuses.
     ACCESS_DENIED = 550 [5 7 1] "refused here";
+    /// A block list has the client.
+    LISTED = 554 [5 7 1] "your address is on a block list";
     /// The mailbox does not exist.
     NO_SUCH_RECIPIENT = 550 [5 1 1] "no such mailbox";
     /// The mailbox exists and takes no mail.
