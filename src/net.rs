@@ -5,4 +5,5 @@
 pub mod clock;
 pub mod connection;
 pub mod http;
+pub mod resolver;
 pub mod stream;
