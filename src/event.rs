@@ -43,6 +43,11 @@ pub fn recipient_refused(session: &str, recipient: impl Display, reply: impl Dis
     info!(event = "recipient-refused", session, %recipient, %reply);
 }
 
+/// A message was accepted and is held, as a line of a list wants it.
+pub fn held(id: impl Display, session: &str, by: &str, reason: &str) {
+    info!(event = "held", %id, session, by, reason);
+}
+
 /// A message is on stable storage and acknowledged.
 pub fn accepted(
     id: impl Display,

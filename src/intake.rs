@@ -107,6 +107,7 @@ impl Intake {
             arrived_ms,
             envelope,
             tenant,
+            hold: None,
             start: Some(trace.into_bytes()),
             trace_octets: 0,
             octets: 0,
@@ -142,6 +143,8 @@ pub struct Incoming {
     arrived_ms: u64,
     envelope: Envelope,
     tenant: Arc<str>,
+    /// Which rule wants it held, and why.
+    hold: Option<(String, Arc<str>)>,
     /// The trace field and the first octets, until it is known whether an empty line goes between.
     start: Option<Vec<u8>>,
     trace_octets: usize,
@@ -154,6 +157,11 @@ impl Incoming {
     fn with_trace_octets(mut self) -> Self {
         self.trace_octets = self.start.as_ref().map_or(0, Vec::len);
         self
+    }
+
+    /// Keeps the message for the operator once it is accepted: by which rule, and why.
+    pub fn hold(&mut self, hold: Option<(String, Arc<str>)>) {
+        self.hold = hold;
     }
 
     /// Takes the next piece of content.
@@ -183,7 +191,7 @@ impl Incoming {
             id,
             arrived_ms,
             tenant: Arc::clone(&self.tenant),
-            held: false,
+            held: self.hold.is_some(),
             recipients: u32::try_from(self.envelope.recipients.len()).unwrap_or(u32::MAX),
             envelope: self.envelope.encode().into(),
             body,
@@ -199,6 +207,9 @@ impl Incoming {
         let (tenant, size, envelope) = (self.tenant, self.octets, self.envelope);
         let _ = self.intake.accepted.send(Accepted { id, arrived_ms, tenant, size, envelope });
         event::accepted(id, &session, &sender, count, self.octets);
+        if let Some((by, reason)) = &self.hold {
+            event::held(id, &session, by, reason);
+        }
         Ok(id)
     }
 
