@@ -9,6 +9,7 @@
 mod address;
 mod check;
 mod declare;
+mod door;
 mod environment;
 mod fault;
 mod option;
@@ -25,8 +26,8 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use declare::{
-    Config, Control, Domain, Format, Level, Listener, Log, Metrics, Probe, Queue, Registry, Relay,
-    Report, Role, Route, SECTIONS, Site, Tenant, Timeout,
+    Access, BlockList, Config, Control, Dns, Domain, Format, Level, Listener, Log, Metrics, Probe,
+    Queue, Rates, Registry, Relay, Report, Role, Route, SECTIONS, Site, Tenant, Timeout,
 };
 pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};

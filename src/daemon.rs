@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use angarium_queue::disk::RealDisk;
 use angarium_queue::spool::{Observer, OpenError, Options, Recovering, Recovery, Spool};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -29,6 +30,7 @@ use crate::backlog::Backlog;
 use crate::config::Config;
 use crate::control;
 use crate::dispatch::{self, Dispatcher, Memory, Pauses};
+use crate::door::Door;
 use crate::event;
 use crate::intake::Intake;
 use crate::net::clock;
@@ -59,6 +61,7 @@ pub struct Daemon {
     keep_idle: watch::Sender<Duration>,
     table: watch::Sender<Arc<Table>>,
     backlog: Arc<Backlog>,
+    door: Arc<Door>,
     metrics: Metrics,
 }
 
@@ -107,18 +110,15 @@ impl Daemon {
             table: current.subscribe(),
         };
         let helpers = vec![
-            tokio::spawn(async move {
-                // The operator waits in the backlog until all of the queue is known.
-                if recovery.await.is_ok() {
-                    control::serve(control, operator).await;
-                }
-            }),
+            tokio::spawn(serve_operator(recovery, control, operator)),
             tokio::spawn(sweep(Arc::clone(&pool), keep_idle.subscribe())),
         ];
-        let mut metrics = Metrics::new(spool.clone(), requests.clone());
+        let door = Arc::new(Door::new(settings::dns(&config))?);
+        let mut metrics = Metrics::new(spool.clone(), requests.clone(), Arc::clone(&door));
         metrics.serve(config.metrics.bind, sockets.metrics.take())?;
-        let mut listeners =
-            Listeners::new(Services { intake, prober, backlog: Arc::clone(&backlog) });
+        let (full, entered) = (Arc::clone(&backlog), Arc::clone(&door));
+        let services = Services { intake, prober, backlog: full, door: entered };
+        let mut listeners = Listeners::new(services);
         listeners.serve(sockets, &config, &table)?;
         tokio::task::spawn_blocking(reading);
         Ok(Self {
@@ -131,6 +131,7 @@ impl Daemon {
             keep_idle,
             table: current,
             backlog,
+            door,
             metrics,
         })
     }
@@ -149,6 +150,7 @@ impl Daemon {
                 event::trouble("a changed option waits for the next start", name);
             }
         }
+        self.door.set_dns(settings::dns(&config))?;
         let table = Arc::new(table(&config));
         self.listeners.serve(sockets, &config, &table)?;
         self.table.send_replace(Arc::clone(&table));
@@ -188,6 +190,17 @@ impl Daemon {
             event::trouble("the spool did not close", error);
         }
         event::stopping("done");
+    }
+}
+
+/// Serves the operator, who waits in the backlog until all of the queue is known.
+async fn serve_operator(
+    recovery: oneshot::Receiver<()>,
+    socket: UnixListener,
+    services: control::Services,
+) {
+    if recovery.await.is_ok() {
+        control::serve(socket, services).await;
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use tracing::{debug, error, info, warn};
 
-use crate::metric::{self, Admission, Reload};
+use crate::metric::{self, Admission, DoorRule, Reload};
 
 /// A listener accepts connections.
 pub fn listening(bind: impl Display, role: &str) {
@@ -41,6 +41,37 @@ pub fn sender_refused(session: &str, sender: impl Display, reply: impl Display) 
 /// A recipient was refused.
 pub fn recipient_refused(session: &str, recipient: impl Display, reply: impl Display) {
     info!(event = "recipient-refused", session, %recipient, %reply);
+}
+
+/// A rule of the front door refused a client, a message or a recipient; which one, and what for.
+pub fn door_refused(
+    session: &str,
+    (rule, by): (DoorRule, &str),
+    hello: &str,
+    sender: impl Display,
+    recipient: impl Display,
+    reply: impl Display,
+) {
+    metric::DOOR_REFUSALS.add(rule, 1);
+    let rule = rule.name();
+    info!(event = "door-refused", session, rule, by, hello, %sender, %recipient, %reply);
+}
+
+/// A client connected more often than it may.
+pub fn door_shut(client: impl Display, (rule, by): (DoorRule, &str)) {
+    metric::DOOR_REFUSALS.add(rule, 1);
+    metric::SMTPD_CONNECTIONS.add(Admission::Refused, 1);
+    info!(event = "session-refused", %client, why = "too many connections in a time", rule = rule.name(), by);
+}
+
+/// A block list gave no answer that tells; the client counts as not listed.
+pub fn block_list_failed(zone: &str, client: impl Display, why: &str) {
+    warn!(event = "block-list-failed", zone, %client, why);
+}
+
+/// A block list stayed silent too often, and is left alone for a while.
+pub fn block_list_rests(zone: &str, rest_s: u64) {
+    warn!(event = "block-list-rests", zone, rest_s);
 }
 
 /// A message was accepted and is held, as a line of a list wants it.

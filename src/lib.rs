@@ -3,7 +3,7 @@
 //! # The way of a message
 //! ```text
 //!  client ──TCP──▶ daemon::listeners ─▶ receive ─drives▶ session (sans-IO) ──asks──▶ policy, route
-//!                                          │ content                                    probe
+//!                                          │ content                              door, probe
 //!                                          ▼
 //!                                       intake ──▶ queue (log) ── group commit, synced ──▶ 250
 //!                                          │ accepted
@@ -28,7 +28,7 @@
 //! | 2 | [`session`] receiving, without I/O |
 //! | 3 | [`policy`] verdicts; [`route`] recipient to destination |
 //! | 4 | [`delivery`] sending, without I/O, and what becomes of each recipient; [`report`] to senders |
-//! | 5 | [`net`] sockets and clock; [`pool`]; [`probe`]; [`backlog`]; [`intake`]; [`receive`]; [`agent`]; [`dispatch`] |
+//! | 5 | [`net`] sockets and clock; [`pool`]; [`probe`]; [`backlog`]; [`door`]; [`intake`]; [`receive`]; [`agent`]; [`dispatch`] |
 //! | 6 | [`config`]; [`control`]; [`daemon`]; [`demo`]; [`cli`] |
 //!
 //! # Invariants
@@ -48,6 +48,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod demo;
 pub mod dispatch;
+pub mod door;
 pub mod envelope;
 pub mod event;
 pub mod intake;

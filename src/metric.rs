@@ -11,7 +11,7 @@ mod text;
 
 pub use kind::{Asked, Counter, Gauge, Histogram, Metric};
 pub use label::{
-    Admission, Answer, Labels, Outcome, Refusal, Reload, ReplyClass, Stage, Transport,
+    Admission, Answer, DoorRule, Labels, Outcome, Refusal, Reload, ReplyClass, Stage, Transport,
 };
 pub use text::{Exposition, Form};
 
@@ -97,6 +97,11 @@ metrics! {
     /// Refusals, by what was refused and the reply. Those never given are left out.
     SMTPD_REJECTS: Counter<(Stage, Refusal), { Stage::COUNT * Refusal::COUNT }> =
         "angarium_smtpd_rejects";
+    /// Clients, messages and recipients that a rule of the front door refused, by its kind.
+    DOOR_REFUSALS: Counter<DoorRule, { DoorRule::COUNT }> = "angarium_smtpd_door_refusals";
+    /// Clients looked up in block lists, by list and answer. A list with too much silence is left
+    /// alone for a minute: unasked.
+    BLOCK_LIST_LOOKUPS: Asked = "angarium_dnsbl_lookups", "counter";
     /// Time from the end of a message's content to its reply.
     SMTPD_ACCEPT: Histogram<(), 1> = "angarium_smtpd_accept_seconds" in "seconds", SHORT_US;
     /// Messages that were made safe and acknowledged.

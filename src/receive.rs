@@ -4,6 +4,7 @@
 //! client which stops reading is let go after the idle time, and that a lost connection leaves
 //! nothing behind of what was not acknowledged.
 
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -18,10 +19,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use crate::backlog::Backlog;
+use crate::door::{self, Door, Refusal, Visit, Waited};
 use crate::envelope::Origin;
 use crate::event;
 use crate::intake::{Incoming, Intake};
-use crate::metric;
+use crate::metric::{self, DoorRule};
 use crate::net::clock;
 use crate::net::connection::Times;
 use crate::policy::recipient::{self, Judgement};
@@ -31,7 +33,7 @@ use crate::registry::reply::{self, Reply};
 use crate::route::Table;
 use crate::session::{Output, Session, Settings};
 use crate::syntax::content::BareLineEnds;
-use crate::syntax::path::{ForwardPath, Mailbox};
+use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 
 /// What is read at a time; on the stack, so that an idle session holds no buffer.
 const READ_OCTETS: usize = 16 * 1024;
@@ -51,6 +53,8 @@ pub struct Rules {
     pub table: Arc<Table>,
     /// Recipients that would be refused for good are refused for now.
     pub soft_bounce: bool,
+    /// What a client must pass.
+    pub door: Arc<door::Rules>,
     /// How long answers of mailstores are good.
     pub lifetimes: Lifetimes,
     /// How long a question's steps may take.
@@ -66,19 +70,34 @@ pub struct Services {
     pub prober: Arc<Prober>,
     /// What waits for each tenant.
     pub backlog: Arc<Backlog>,
+    /// The front door.
+    pub door: Arc<Door>,
 }
 
 /// Serves one client to its end.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
+    mut stream: S,
     client: SocketAddr,
     session: String,
     rules: Arc<Rules>,
     services: Services,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) {
     event::session_opened(&session, client.ip().to_canonical());
-    let mut receiver = Receiver::new(stream, client.ip(), session, rules, services);
+    let visit = Visit::new(&services.door, &rules.door, client.ip());
+    match door::wait(&mut stream, visit.greet_delay(), &mut stop).await {
+        Waited::Silently => {}
+        Waited::Speaking => {
+            let (refusal, rule) = (reply::SPOKE_TOO_EARLY, (DoorRule::Greeting, "greet_delay"));
+            event::door_refused(&session, rule, "", "", "", &refusal);
+            refuse(stream, &rules.settings, &refusal).await;
+            return event::session_closed(&session, 0, "the client spoke before the greeting");
+        }
+        Waited::Gone => {
+            return event::session_closed(&session, 0, "the client closed the connection");
+        }
+    }
+    let mut receiver = Receiver::new(stream, visit, client.ip(), session, rules, services);
     let why = receiver.run(stop).await;
     event::session_closed(&receiver.name, receiver.messages, why);
 }
@@ -102,6 +121,7 @@ type Ending = &'static str;
 
 struct Receiver<S> {
     stream: S,
+    visit: Visit,
     client: IpAddr,
     /// Who the client's mail is charged to.
     tenant: Arc<str>,
@@ -116,7 +136,14 @@ struct Receiver<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
-    fn new(stream: S, client: IpAddr, name: String, rules: Arc<Rules>, services: Services) -> Self {
+    fn new(
+        stream: S,
+        visit: Visit,
+        client: IpAddr,
+        name: String,
+        rules: Arc<Rules>,
+        services: Services,
+    ) -> Self {
         let may_relay = client::is_in(client, &rules.relay_from);
         let normalise = may_relay || client::is_in(client, &rules.bare_line_ends_from);
         let bare_line_ends = if normalise { BareLineEnds::Normalise } else { BareLineEnds::Refuse };
@@ -124,6 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         let session = Session::new(settings, clock::instant());
         Self {
             stream,
+            visit,
             client,
             tenant: tenant::of_client(client).into(),
             name,
@@ -171,12 +199,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                 if self.unsent.len() >= SEND_OCTETS {
                     self.flush().await?;
                 }
-            }
-            Output::JudgeSender { reverse_path, size } => {
-                let verdict = self.judge_sender(size);
-                if let Err(refusal) = &verdict {
-                    event::sender_refused(&self.name, reverse_path, refusal);
+                // One reply is one command.
+                if let Err(refusal) = self.visit.take_command() {
+                    return Err(self.shut_out(&refusal).await);
                 }
+            }
+            Output::JudgeSender { hello, reverse_path, size } => {
+                let verdict = match self.visit.judge_sender(&hello, &reverse_path) {
+                    Ok(()) => self.judge_sender(reverse_path, size),
+                    Err(refusal) => Err(self.turned_away(&refusal, "")),
+                };
                 self.session.handle_sender(verdict, clock::instant());
             }
             Output::JudgeRecipient(path) => {
@@ -188,7 +220,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                     accepted.envelope.origin = Origin::Relay;
                 }
                 let (intake, tenant) = (&self.services.intake, Arc::clone(&self.tenant));
-                self.incoming = Some(intake.begin(*accepted, self.client, tenant, &self.name));
+                let mut incoming = intake.begin(*accepted, self.client, tenant, &self.name);
+                if let Ok(incoming) = &mut incoming {
+                    incoming.hold(self.visit.hold());
+                }
+                self.incoming = Some(incoming);
             }
             Output::Content(piece) => self.keep(piece).await,
             Output::Commit => self.commit().await?,
@@ -203,15 +239,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     }
 
     /// Whether there is room for a message, and for one more of this tenant.
-    fn judge_sender(&self, size: u64) -> Result<(), Reply> {
+    fn judge_sender(&self, reverse_path: ReversePath, size: u64) -> Result<(), Reply> {
         let Services { intake, backlog, .. } = &self.services;
-        backlog.check(&self.tenant).and_then(|()| intake.check_room(size))
+        let verdict = backlog.check(&self.tenant).and_then(|()| intake.check_room(size));
+        if let Err(refusal) = &verdict {
+            event::sender_refused(&self.name, reverse_path, refusal);
+        }
+        verdict
+    }
+
+    /// What a client that the door refuses is told.
+    fn turned_away(&self, refusal: &Refusal, recipient: impl Display) -> Reply {
+        let Refusal { reply, rule, by } = refusal;
+        let reply = if self.rules.soft_bounce { reply.softened() } else { reply.clone() };
+        let (sender, hello) = self.visit.sender();
+        event::door_refused(&self.name, (*rule, by), hello, sender, recipient, &reply);
+        reply
+    }
+
+    /// Ends the session with a 421 behind the last reply.
+    async fn shut_out(&mut self, refusal: &Refusal) -> Ending {
+        self.turned_away(refusal, "").encode(&mut self.unsent);
+        if let Err(ending) = self.flush().await {
+            return ending;
+        }
+        let _ = self.stream.shutdown().await;
+        "the client sent too many commands in a time"
     }
 
     async fn judge_recipient(
         &mut self,
         path: &ForwardPath,
     ) -> Result<Result<Mailbox, Reply>, Ending> {
+        if self.visit.must_ask() {
+            self.flush().await?;
+        }
+        if let Err(refusal) = self.visit.judge_recipient(path).await {
+            return Ok(Err(self.turned_away(&refusal, path)));
+        }
         let table = Arc::clone(&self.rules.table);
         let mut judgement = recipient::judge(&table, self.may_relay, path);
         let verdict = loop {

@@ -57,6 +57,8 @@ pub enum Output {
     Send(Bytes),
     /// Answer with `handle_sender`: may this sender open a transaction of that declared size?
     JudgeSender {
+        /// The name the client gave.
+        hello: Box<str>,
         /// The reverse-path.
         reverse_path: ReversePath,
         /// Declared octets, 0 where nothing was declared.

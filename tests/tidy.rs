@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["route", "policy"],
     &["delivery", "report", "sign"],
     &[
-        "net", "auth", "channel", "pool", "probe", "backlog", "intake", "receive", "agent",
+        "net", "auth", "channel", "pool", "probe", "backlog", "door", "intake", "receive", "agent",
         "dispatch",
     ],
     &["config", "control", "daemon", "demo", "cli", "main"],

@@ -54,12 +54,25 @@ fn summary(config: &Config) -> String {
         .iter()
         .map(|route| format!("{} via {}", route.recipient, route.via))
         .collect();
+    let access = [
+        ("client", &config.access.client),
+        ("hello", &config.access.hello),
+        ("sender", &config.access.sender),
+        ("recipient", &config.access.recipient),
+    ];
+    let access = access.into_iter().filter_map(|(name, list)| {
+        list.as_ref().map(|list| format!("{name} with {} rules", list.len()))
+    });
+    let block_lists = config.block_lists.iter().map(|list| list.zone.clone()).collect();
     format!(
-        "host name  {}\nlistens    {}\nmail for   {}\nmay relay  {}\nroutes     {}\nspool      {}\n",
+        "host name  {}\nlistens    {}\nmail for   {}\nmay relay  {}\nlists      {}\n\
+         dns lists  {}\nroutes     {}\nspool      {}\n",
         config.hostname,
         list(listeners, "nowhere"),
         list(domains, "no domain"),
         list(relay, "nobody"),
+        list(access.collect(), "none"),
+        list(block_lists, "none"),
         list(routes, "none: mail for others is refused"),
         config.spool.display()
     )

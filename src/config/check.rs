@@ -9,19 +9,24 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::declare::{Domain, Listener, Metrics, Probe, Relay, Route, Site, Tenant};
+use super::declare::{BlockList, Domain, Listener, Metrics, Probe, Relay, Route, Site, Tenant};
 use super::fault::nearest;
 use super::read::{Item, Reading};
 use crate::route::next_hop::{NextHop, Place, Via};
 
 /// Each domain is declared once.
 pub(super) fn domains(reading: &mut Reading<'_>, domains: &[Item<'_, Domain>]) {
-    once(reading, domains, "domain", |domain| domain.name.clone());
+    once(reading, domains, ("domain", "name"), |domain| domain.name.clone());
+}
+
+/// Each block list is declared once.
+pub(super) fn block_lists(reading: &mut Reading<'_>, lists: &[Item<'_, BlockList>]) {
+    once(reading, lists, ("block list", "zone"), |list| list.zone.clone());
 }
 
 /// Each tenant is declared once.
 pub(super) fn tenants(reading: &mut Reading<'_>, tenants: &[Item<'_, Tenant>]) {
-    once(reading, tenants, "tenant", |tenant| tenant.name.clone());
+    once(reading, tenants, ("tenant", "name"), |tenant| tenant.name.clone());
 }
 
 /// Each site is declared once, and is one: limits for a misspelt next hop would hold for nobody.
@@ -31,7 +36,7 @@ pub(super) fn sites(
     domains: &[Item<'_, Domain>],
     routes: &[Item<'_, Route>],
 ) {
-    once(reading, sites, "site", |site| site.name.to_string());
+    once(reading, sites, ("site", "name"), |site| site.name.to_string());
     if domains.iter().any(|item| item.read.is_none())
         || routes.iter().any(|item| item.read.is_none())
     {
@@ -55,11 +60,11 @@ pub(super) fn sites(
     }
 }
 
-/// Reports what has the same name as one before.
+/// Reports what has the same name, under this key, as one before.
 fn once<T>(
     reading: &mut Reading<'_>,
     items: &[Item<'_, T>],
-    what: &str,
+    (what, key): (&str, &str),
     name_of: impl Fn(&T) -> String,
 ) {
     let mut first: HashMap<String, usize> = HashMap::new();
@@ -69,7 +74,7 @@ fn once<T>(
             let message = format!(
                 "the {what} {name} is already declared at line {line}; remove one of the two"
             );
-            reading.report(item.span("name"), message);
+            reading.report(item.span(key), message);
         } else {
             first.insert(name, item.line);
         }

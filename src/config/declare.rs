@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,6 +15,7 @@ use super::address::{
     Bind, BindOrNot, DomainName, DomainOrLiteral, File, LocalPartOrMailbox, Mailbox, Network,
     Separators, SocketPath, TenantName,
 };
+use super::door::{AccessOf, NameServer, Refusal};
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
 use super::registry::LocalEntries;
@@ -22,6 +24,8 @@ use super::value::{
     Count, Flag, List, NotEmpty, OneOf, Parsed, PerTime, PerTimeOrNot, Size, Span, Text,
 };
 pub use super::word::{Format, Level, Role};
+use crate::policy::access;
+use crate::policy::blocklist::{Action, Answers};
 use crate::registry::extension::Extension;
 use crate::report::template::Template;
 use crate::route::limit::Rate;
@@ -36,6 +40,9 @@ pub const SECTIONS: &[Described] = &[
     Listener::DESCRIBED,
     Domain::DESCRIBED,
     Relay::DESCRIBED,
+    Access::DESCRIBED,
+    BlockList::DESCRIBED,
+    Rates::DESCRIBED,
     Route::DESCRIBED,
     Site::DESCRIBED,
     Tenant::DESCRIBED,
@@ -43,6 +50,7 @@ pub const SECTIONS: &[Described] = &[
     Report::DESCRIBED,
     Probe::DESCRIBED,
     Timeout::DESCRIBED,
+    Dns::DESCRIBED,
     Control::DESCRIBED,
     Registry::DESCRIBED,
     Metrics::DESCRIBED,
@@ -83,6 +91,12 @@ sections! {
         domains: Vec<Domain>;
         /// Who may relay.
         relay: Relay;
+        /// The operator's lists.
+        access: Access;
+        /// Block lists in the DNS.
+        block_lists: Vec<BlockList>;
+        /// How often one client may do what.
+        rates: Rates;
         /// How mail for others leaves; the first match wins.
         routes: Vec<Route>;
         /// Next hops with limits of their own.
@@ -97,6 +111,8 @@ sections! {
         probe: Probe;
         /// The timeouts of a delivery.
         timeout: Timeout;
+        /// How the DNS is asked.
+        dns: Dns;
         /// The operator's socket.
         control: Control;
         /// The operator's own entries of the registry.
@@ -139,6 +155,11 @@ sections! {
 
         /// How many commands are refused in one session before it gets 421.
         max_errors: usize as Count = default "20", in "1" to "10000";
+
+        /// How long the greeting is held back. A client that speaks before it gets 421 4.5.0 and is
+        /// let go, as programs do that send and never listen. Not for the networks of `[relay]` and
+        /// clients that `[access]` accepts.
+        greet_delay: Duration as Span = default r#""0s""#, in "0s" to "1m", by "rfc5321bis 4.3.1";
 
         /// Clients whose lines may end in a bare CR or LF: it is turned into CRLF. All others are
         /// refused for it, since a stray line end can smuggle a second message into the first.
@@ -198,6 +219,78 @@ sections! {
         /// Networks that may relay; a bare address means that one. By default nobody may. Behind a
         /// container's proxy every client may seem to come from the gateway: do not list it then.
         from: Vec<IpNet> as List<Network> = default "[]";
+    }
+
+    /// The operator's own lists of whom to let in, refuse or hold. A list is a file with a rule a
+    /// line: a pattern, an action and perhaps a text for the client. It is read again on SIGHUP. The
+    /// most specific pattern of a list decides, wherever it stands. The actions are:
+    ///   accept: the lists after this one, block lists, rates and `greet_delay` are skipped. It never
+    ///     grants relaying.
+    ///   reject, reject 554, reject 550 5.1.8: refused, with 550 5.7.1 where nothing else is said.
+    ///   defer: refused for now, with 450 4.7.1.
+    ///   hold: accepted and held in the queue until `queue release`; the text is for the log.
+    /// The lists are asked in the order below when a recipient is named, until one accepts or
+    /// refuses.
+    Table Access = "access" {
+        /// By the client's address: 192.0.2.7, 192.0.2.0/24, 2001:db8::/32. Only what is accepted
+        /// here is spared from rates and `greet_delay`. "file:/path", or "" for no list.
+        client: Option<Arc<access::List>> as AccessOf = default r#""""#;
+
+        /// By the name in HELO or EHLO: mail.example.org, or .example.org for all names below it.
+        hello: Option<Arc<access::List>> as AccessOf = default r#""""#;
+
+        /// By the sender: joe@example.org, example.org, .example.org, joe@ in any domain, or <> for
+        /// reports; in this order, a longer domain before a shorter one.
+        sender: Option<Arc<access::List>> as AccessOf = default r#""""#;
+
+        /// By the recipient, likewise, but for <>.
+        recipient: Option<Arc<access::List>> as AccessOf = default r#""""#;
+    }
+
+    /// A block list in the DNS, which is asked for the client's address when the first recipient is
+    /// named. Never for the networks of `[relay]`, nor what `[access]` accepts, nor for mail to
+    /// postmaster. No answer lets the client in, as does one in 127.255.255.0/24: by that lists say
+    /// that they refuse to answer.
+    Array BlockList = "blocklist" {
+        /// The zone that is asked.
+        zone: String as DomainName = required r#""zen.example.net""#, by "RFC 5782 2.1";
+
+        /// Which answers mean that the client is listed: "127.0.0.2", "127.0.0.2-11" or
+        /// "127.0.1.0/24".
+        answers: Vec<Answers> as NotEmpty<Parsed<Answers>> = default r#"["127.0.0.0/8"]"#;
+
+        /// What a listed client gets: "reject" is 554 5.7.1, "defer" 450 4.7.1.
+        action: Action as OneOf<Action> = default r#""reject""#;
+
+        /// What it is told: {client} is its address, {reason} the list's own text.
+        text: String as Refusal = default r#""client [{client}] blocked by {zone}: {reason}""#;
+
+        /// How long the list may take. One that was silent five times in a row is left alone for a
+        /// minute.
+        timeout: Duration as Span = default r#""5s""#, in "100ms" to "30s";
+    } and {
+        /// The line of its header.
+        line: usize;
+    }
+
+    /// How often one client may do something: so many at once, and as many again in the time. An
+    /// IPv6 client is its /64. Never for the networks of `[relay]` and clients that `[access]`
+    /// accepts. At most 65536 addresses are remembered.
+    Table Rates = "rates" {
+        /// Connections, as "60/m" or "1000/h"; more get 421 4.7.0. "" for no limit.
+        connections: Option<Rate> as PerTimeOrNot = default r#""""#;
+
+        /// Messages; more get 450 4.7.1 to MAIL. "" for no limit.
+        messages: Option<Rate> as PerTimeOrNot = default r#""""#;
+
+        /// Recipients, also refused ones; more get 450 4.7.1 to RCPT. "" for no limit.
+        recipients: Option<Rate> as PerTimeOrNot = default r#""""#;
+
+        /// Commands of any kind; more get 421 4.7.0, and the session ends. "" for no limit.
+        commands: Option<Rate> as PerTimeOrNot = default r#""""#;
+
+        /// Networks that the rates do not hold for.
+        exempt: Vec<IpNet> as List<Network> = default r#"["127.0.0.0/8", "::1"]"#;
     }
 
     /// How mail for others leaves. It never grants relaying, and mail for a `[[domain]]` goes where
@@ -420,6 +513,21 @@ sections! {
         /// How long an idle connection is kept for the next message to the same place; "0s": not
         /// at all.
         keep_idle: Duration as Span = default r#""10s""#, in "0s" to "5m";
+    }
+
+    /// How the DNS is asked for block lists.
+    Table Dns = "dns" {
+        /// The servers, as "127.0.0.1" or "[::1]:5353". None: those of /etc/resolv.conf.
+        servers: Vec<SocketAddr> as List<NameServer> = default "[]";
+
+        /// How long one server may take.
+        timeout: Duration as Span = default r#""2s""#, in "100ms" to "30s";
+
+        /// How often a question is asked.
+        attempts: usize as Count = default "2", in "1" to "10";
+
+        /// How many answers are kept, each for its time to live.
+        cache: usize as Count = default "10000", in "0" to "10000000";
     }
 
     /// The socket of the operator's commands.

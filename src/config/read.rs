@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::check;
-use super::declare::{self, Config, Domain, Listener, Route, SECTIONS, Tenant};
+use super::declare::{self, BlockList, Config, Domain, Listener, Route, SECTIONS, Tenant};
 use super::environment::Overrides;
 use super::fault::{Fault, Origin, Source, nearest};
 use super::option::{Declared, Described, Section, Shape};
@@ -124,6 +124,8 @@ impl<'a> Reading<'a> {
         check::tenants(self, &tenants);
         check::listeners(self, &listeners);
         check::next_hops(self, &listeners, &domains, &routes);
+        let block_lists = self.array::<BlockList>(root);
+        check::block_lists(self, &block_lists);
         let relay = self.section(root);
         let probe = self.section(root);
         let metrics = self.section(root);
@@ -136,12 +138,16 @@ impl<'a> Reading<'a> {
             all(listeners),
             all(domains),
             relay,
+            self.section(root),
+            all(block_lists),
+            self.section(root),
             all(routes),
             all(sites),
             all(tenants),
             self.section(root),
             self.section(root),
             probe,
+            self.section(root),
             self.section(root),
             self.section(root),
             self.section(root),

@@ -25,7 +25,7 @@ use crate::metric;
 use crate::net::clock;
 use crate::policy::client;
 use crate::receive::{self, Rules, Services};
-use crate::registry::reply;
+use crate::registry::reply::{self, Reply};
 use crate::route::Table;
 
 /// Connections that may wait to be accepted.
@@ -199,6 +199,10 @@ impl Acceptor {
     fn admit(&self, stream: TcpStream, client: SocketAddr) {
         let current = self.current.load();
         let _ = stream.set_nodelay(true);
+        if let Err(refusal) = self.services.door.admit(&current.rules.door, client.ip()) {
+            event::door_shut(client.ip().to_canonical(), (refusal.rule, &refusal.by));
+            return self.refuse(stream, &current.rules, refusal.reply);
+        }
         match Place::take(self, client::host(client.ip()), &current) {
             Ok(place) => {
                 let session = next_session_name();
@@ -212,15 +216,19 @@ impl Acceptor {
             }
             Err(why) => {
                 event::session_refused(client.ip().to_canonical(), why);
-                let rules = Arc::clone(&current.rules);
-                if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
-                    tokio::spawn(async move {
-                        let refusal = reply::TOO_MANY_SESSIONS;
-                        receive::refuse(stream, &rules.settings, &refusal).await;
-                        drop(permit);
-                    });
-                }
+                self.refuse(stream, &current.rules, reply::TOO_MANY_SESSIONS);
             }
+        }
+    }
+
+    /// Tells a client that it gets no session, unless too many are being told so.
+    fn refuse(&self, stream: TcpStream, rules: &Arc<Rules>, refusal: Reply) {
+        let rules = Arc::clone(rules);
+        if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+            tokio::spawn(async move {
+                receive::refuse(stream, &rules.settings, &refusal).await;
+                drop(permit);
+            });
         }
     }
 }

@@ -4,6 +4,7 @@
 //! and that health is told within the time of [`ANSWER_TIME`], come what may.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_queue::spool::{Room, Spool, Standing};
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 
 use super::listeners::{bind, listen};
 use crate::dispatch::{self, Destinations, Shares};
+use crate::door::Door;
 use crate::event;
 use crate::metric::{self, Exposition, Form};
 use crate::net::clock;
@@ -31,8 +33,12 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(spool: Spool, dispatcher: mpsc::Sender<dispatch::Request>) -> Self {
-        let figures = Figures { spool, dispatcher, started_ms: clock::now_ms() };
+    pub(super) fn new(
+        spool: Spool,
+        dispatcher: mpsc::Sender<dispatch::Request>,
+        door: Arc<Door>,
+    ) -> Self {
+        let figures = Figures { spool, dispatcher, door, started_ms: clock::now_ms() };
         Self { figures, running: None }
     }
 
@@ -82,6 +88,7 @@ pub(super) fn open(address: Option<SocketAddr>) -> Result<Option<Socket>, String
 struct Figures {
     spool: Spool,
     dispatcher: mpsc::Sender<dispatch::Request>,
+    door: Arc<Door>,
     started_ms: u64,
 }
 
@@ -137,6 +144,10 @@ impl Figures {
         let accepting = if self.spool_health().is_ok() { 1.0 } else { 0.0 };
         out.give(&metric::SPOOL_ACCEPTING, vec![], accepting);
         self.give_queue(&mut out);
+        for (zone, answer, count) in self.door.answers() {
+            let labels = vec![("list", zone), ("result", answer.to_owned())];
+            out.give(&metric::BLOCK_LIST_LOOKUPS, labels, count as f64);
+        }
         if let Some(destinations) = self.destinations(DESTINATIONS_MAX).await {
             give_destinations(&mut out, destinations);
         }
@@ -198,19 +209,25 @@ fn form(accept: &str) -> Form {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use angarium_queue::disk::RealDisk;
     use angarium_queue::spool::Options;
 
     use super::*;
+    use crate::net::resolver;
 
     fn figures(directory: &std::path::Path) -> (Figures, mpsc::Receiver<dispatch::Request>) {
         let disk = Arc::new(RealDisk::open(directory).unwrap());
         let options = Options { min_free: 0, ..Options::default() };
         let (spool, _) = Spool::open(disk, options, Box::new(|_| {})).unwrap();
         let (dispatcher, asked) = mpsc::channel(1);
-        (Figures { spool, dispatcher, started_ms: 0 }, asked)
+        let dns = resolver::Settings {
+            servers: vec![],
+            timeout: ANSWER_TIME,
+            attempts: 1,
+            cache_entries: 1,
+        };
+        let door = Arc::new(Door::new(dns).unwrap());
+        (Figures { spool, dispatcher, door, started_ms: 0 }, asked)
     }
 
     async fn healthz(figures: &Figures) -> (u16, String) {

@@ -6,7 +6,12 @@ use angarium_queue::schedule::{Backoff, Options};
 
 use crate::config::{self, Config};
 use crate::dispatch;
+use crate::door;
 use crate::net::connection::Times;
+use crate::net::resolver;
+use crate::policy::access::Access;
+use crate::policy::blocklist::BlockList;
+use crate::policy::rate;
 use crate::policy::tenant::{self, Tenants};
 use crate::probe::Lifetimes;
 use crate::receive::Rules;
@@ -120,6 +125,7 @@ pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Ta
         relay_from: config.relay.from.clone(),
         table: Arc::clone(table),
         soft_bounce: config.queue.soft_bounce,
+        door: Arc::new(door_rules(config, listener)),
         lifetimes: Lifetimes {
             positive: config.probe.positive_lifetime,
             refresh: config.probe.positive_refresh,
@@ -154,6 +160,46 @@ pub(super) fn dispatch(config: &Config, table: &Arc<Table>) -> dispatch::Setting
         soft_bounce: queue.soft_bounce,
         report: Arc::new(report(config)),
         tenants: tenants(config),
+    }
+}
+
+/// What clients of `listener` must pass.
+fn door_rules(config: &Config, listener: &config::Listener) -> door::Rules {
+    let (access, rates) = (&config.access, &config.rates);
+    let list = |list: &config::BlockList| BlockList {
+        zone: list.zone.clone(),
+        answers: list.answers.clone(),
+        action: list.action,
+        text: list.text.clone(),
+        timeout: list.timeout,
+    };
+    door::Rules {
+        access: Access {
+            client: access.client.clone(),
+            hello: access.hello.clone(),
+            sender: access.sender.clone(),
+            recipient: access.recipient.clone(),
+        },
+        lists: config.block_lists.iter().map(list).map(Arc::new).collect(),
+        limits: rate::Limits {
+            connections: rates.connections,
+            messages: rates.messages,
+            recipients: rates.recipients,
+            commands: rates.commands,
+        },
+        unlimited: rates.exempt.clone(),
+        trusted: config.relay.from.clone(),
+        greet_delay: listener.greet_delay,
+    }
+}
+
+/// How the DNS is asked.
+pub(super) fn dns(config: &Config) -> resolver::Settings {
+    resolver::Settings {
+        servers: config.dns.servers.clone(),
+        timeout: config.dns.timeout,
+        attempts: config.dns.attempts,
+        cache_entries: config.dns.cache as u64,
     }
 }
 

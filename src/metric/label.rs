@@ -84,6 +84,30 @@ labels! {
         Refused = "refused",
     }
 
+    /// A kind of rule of the front door.
+    DoorRule = "rule" {
+        /// The operator's list of clients.
+        Client = "client",
+        /// That of names in HELO and EHLO.
+        Hello = "hello",
+        /// That of senders.
+        Sender = "sender",
+        /// That of recipients.
+        Recipient = "recipient",
+        /// A block list in the DNS.
+        BlockList = "blocklist",
+        /// Waiting for the greeting.
+        Greeting = "greeting",
+        /// Connections in a time.
+        ConnectionRate = "connection-rate",
+        /// Messages in a time.
+        MessageRate = "message-rate",
+        /// Recipients in a time.
+        RecipientRate = "recipient-rate",
+        /// Commands in a time.
+        CommandRate = "command-rate",
+    }
+
     /// What a client asked for.
     Stage = "stage" {
         /// Nothing: the session ends it.
@@ -156,6 +180,13 @@ labels! {
         Failed = "failed",
         /// It was tried for long enough.
         Expired = "expired",
+    }
+}
+
+impl DoorRule {
+    /// The value of the label.
+    pub fn name(self) -> &'static str {
+        Self::VALUES.get(self as usize).copied().unwrap_or_default()
     }
 }
 

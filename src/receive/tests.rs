@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::metric::{Exposition, Form};
+use crate::net::resolver;
 use crate::policy::tenant::{Limits, Tenants};
 use crate::pool::Pool;
 use crate::probe::Cache;
@@ -35,10 +36,13 @@ impl House {
         let minute = Duration::from_secs(60);
         let cache = Cache::open(&folder.path().join("recipients"), minute, 0);
         let each = Limits { backlog: Some(5), ..Limits::default() };
+        let dns =
+            resolver::Settings { servers: vec![], timeout: minute, attempts: 1, cache_entries: 1 };
         let services = Services {
             intake: Arc::new(Intake::new(spool, "mx.example", 1 << 20, accepted)),
             prober: Arc::new(Prober::new(pool, cache)),
             backlog: Arc::new(Backlog::new(Tenants::new(each, []))),
+            door: Arc::new(Door::new(dns).unwrap()),
         };
         let stop = watch::Sender::new(false);
         Self { services, rules: Arc::new(rules(minute)), stop, _folder: folder }
@@ -75,6 +79,7 @@ fn rules(minute: Duration) -> Rules {
         relay_from: Vec::new(),
         table: Arc::default(),
         soft_bounce: false,
+        door: Arc::default(),
         lifetimes: Lifetimes {
             positive: minute,
             refresh: minute,

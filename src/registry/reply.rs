@@ -144,6 +144,9 @@ replies! {
     TOO_MANY_CONNECTIONS = 421 [4 7 0] "too many connections from your address, try again later";
     /// The client's address sends more commands than it may.
     TOO_MANY_COMMANDS = 421 [4 7 0] "too many commands from your address, try again later";
+    /// The client spoke before it was greeted (rfc5321bis 4.3.1). 421, as only that ends a session at
+    /// once: after 554 it would have to wait for QUIT (3.1); and whoever queues may come again.
+    SPOKE_TOO_EARLY = 421 [4 5 0] "you spoke before the greeting";
     /// Nothing came for too long (rfc5321bis 4.5.3.2.7).
     IDLE = 421 [4 4 2] "nothing came for too long";
     /// The client earned too many refusals in one session.

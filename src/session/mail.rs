@@ -37,7 +37,8 @@ pub(super) fn open(
     if size > limit {
         return turn.stay(&too_large(limit), State::Ready(hello));
     }
-    turn.outputs.push_back(Output::JudgeSender { reverse_path: reverse_path.clone(), size });
+    let (name, path) = (hello.name.clone(), reverse_path.clone());
+    turn.outputs.push_back(Output::JudgeSender { hello: name, reverse_path: path, size });
     let body = body.unwrap_or_default();
     State::Opening(Transaction { hello, reverse_path, body, recipients: Vec::new() })
 }

@@ -1,7 +1,8 @@
 //! What the tests share that run the daemon from outside.
 //!
 //! `Daemon` starts the program and takes it away again, `smtp::Client` speaks to it octet by
-//! octet, `store::Store` stands in for a mailstore or a next hop, `corpus()` gives messages.
+//! octet, `store::Store` stands in for a mailstore or a next hop, `dns::Dns` for a name server,
+//! `corpus()` gives messages.
 //! Promises: servers listen on loopback only, each in a temporary directory or on a port of its
 //! own; every wait is bounded; what was started here is ended by its process id, and nothing else
 //! is. A helper that cannot do its work panics with what it saw.
@@ -13,6 +14,7 @@
 
 pub mod corpus;
 pub mod daemon;
+pub mod dns;
 pub mod numbered;
 pub mod process;
 pub mod smtp;

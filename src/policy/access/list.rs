@@ -12,7 +12,8 @@ use prefix_trie::joint::map::JointPrefixMap;
 
 use super::Match;
 use super::action::{Action, parse_action, split_word};
-use crate::route::pattern::{domain_fault, local_part_fault};
+use crate::syntax::domain::{parse_domain, parse_name};
+use crate::syntax::local_part::{local_part_fault, lookup_key};
 use crate::syntax::path::Mailbox;
 
 /// What a list is about.
@@ -163,7 +164,7 @@ impl List {
 
     /// What is said of a mailbox: `local@name`, `name`, the nearest `.name` above it, `local@`.
     pub(super) fn address(&self, local_part: &str, domain: &str) -> Option<&Rule> {
-        let local = local_part.to_lowercase();
+        let local = lookup_key(local_part);
         let domain = domain.to_ascii_lowercase();
         let whole = format!("{local}@{domain}");
         let any = || self.texts.get(whole.get(..=local.len())?);
@@ -216,9 +217,11 @@ fn name(pattern: &str) -> Result<Box<str>, String> {
     }
     // Hosts give themselves names with underscores, which are no domains.
     let plain = below.strip_prefix('.').unwrap_or(below).replace('_', "x");
-    match domain_fault(&plain) {
-        Some(why) => Err(format!("the name `{below}`: {why}")),
-        None => Ok(below.into()),
+    match parse_name(&plain) {
+        Err(why) => Err(format!("the name `{below}`: {why}")),
+        Ok(_) if below.is_ascii() => Ok(below.into()),
+        Ok(form) if below.starts_with('.') => Ok(format!(".{form}").into()),
+        Ok(form) => Ok(form.into()),
     }
 }
 
@@ -228,12 +231,10 @@ fn address(pattern: &str) -> Result<Box<str>, String> {
         return Err("only senders can be `<>`".to_owned());
     }
     let Some((local, domain)) = pattern.rsplit_once('@') else {
-        let lower = pattern.to_ascii_lowercase();
-        let below = lower.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(&lower);
-        let domain = below.strip_prefix('.').unwrap_or(below);
-        return match bad_domain(domain) {
-            Some(why) => Err(format!("the domain `{domain}`: {why}")),
-            None => Ok(below.into()),
+        let below = pattern.strip_prefix('*').filter(|rest| rest.starts_with('.'));
+        return match below.unwrap_or(pattern).strip_prefix('.') {
+            Some(domain) => Ok(format!(".{}", domain_key(domain)?).into()),
+            None => domain_key(pattern).map(Into::into),
         };
     };
     if local.contains('*') {
@@ -244,14 +245,12 @@ fn address(pattern: &str) -> Result<Box<str>, String> {
     if let Some(why) = local_part_fault(local) {
         return Err(format!("the local part `{local}`: {why}"));
     }
-    match Some(domain).filter(|domain| !domain.is_empty()).and_then(bad_domain) {
-        Some(why) => Err(format!("the domain `{domain}`: {why}")),
-        None => Ok(format!("{}@{}", local.to_lowercase(), domain.to_ascii_lowercase()).into()),
-    }
+    let domain = if domain.is_empty() { String::new() } else { domain_key(domain)? };
+    Ok(format!("{}@{domain}", lookup_key(local)).into())
 }
 
-/// What keeps `domain` from being a domain or an address literal.
-fn bad_domain(domain: &str) -> Option<String> {
-    let literal = domain.starts_with('[') && domain.ends_with(']');
-    if literal { None } else { domain_fault(domain) }
+/// What a domain or an address literal is looked up by.
+fn domain_key(domain: &str) -> Result<String, String> {
+    let form = parse_domain(domain).map_err(|why| format!("the domain `{domain}`: {why}"))?;
+    Ok(form.to_ascii_lowercase())
 }

@@ -81,6 +81,8 @@ fn an_address_counts_before_its_domain_and_that_before_its_local_part() {
         "example.org reject",
         ".example.org defer",
         "root@[192.0.2.1] reject",
+        "[IPv6:2001:DB8::1] reject",
+        ".bücher.example reject",
     ];
     let list = list(Subject::Recipient, &lines);
     for (local, domain, line) in [
@@ -91,6 +93,8 @@ fn an_address_counts_before_its_domain_and_that_before_its_local_part() {
         ("Postmaster", "other.example", Some(1)),
         ("postmaster", "", Some(1)),
         ("root", "[192.0.2.1]", Some(5)),
+        ("any", "[IPv6:2001:db8::1]", Some(6)),
+        ("any", "a.xn--bcher-kva.example", Some(7)),
         ("joe", "other.example", None),
         ("joe@example.org", "other.example", None),
     ] {
