@@ -50,12 +50,12 @@ enum Command {
     /// See where mail goes
     #[command(subcommand)]
     Route(route::Command),
-    /// See what is wrong with an address
-    #[command(subcommand)]
-    Address(address::Command),
     /// See the SMTP extensions and status codes that are known, and judge changes of the registry
     #[command(subcommand)]
     Registry(registry::Command),
+    /// See what is wrong with an address
+    #[command(subcommand)]
+    Address(address::Command),
 }
 
 #[derive(Debug, Args)]
@@ -84,8 +84,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check => with_config(file, |config| check::run(&config)),
         Command::Queue(command) => with_config(file, |config| queue::run(&config, command)),
         Command::Route(command) => with_config(file, |config| route::run(&config, command)),
-        Command::Address(command) => address::run(command),
         Command::Registry(command) => registry::run(command, || load(file)),
+        Command::Address(command) => address::run(command),
     }
 }
 

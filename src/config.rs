@@ -27,7 +27,7 @@ use toml::de::DeTable;
 
 pub use declare::{
     Access, BlockList, Config, Control, Dns, Domain, Format, Level, Listener, Log, Metrics, Probe,
-    Queue, Rates, Registry, Relay, Report, Role, Route, SECTIONS, Site, Tenant, Timeout,
+    Queue, Rates, Registry, Relay, Report, Role, Route, SECTIONS, Site, Tenant, Timeout, Vrfy,
 };
 pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};

@@ -22,6 +22,11 @@ pub fn session_opened(session: &str, client: impl Display) {
     info!(event = "session-opened", session, %client);
 }
 
+/// A proxy named the client that it speaks for.
+pub fn impersonated(session: &str, client: impl Display, port: Option<u16>, name: Option<&str>) {
+    info!(event = "impersonated", session, %client, port, name);
+}
+
 /// A session ended.
 pub fn session_closed(session: &str, messages: u64, why: &str) {
     info!(event = "session-closed", session, messages, why);

@@ -17,7 +17,6 @@ use crate::envelope::Envelope;
 use crate::event;
 use crate::net::clock;
 use crate::registry::reply::{self, Reply};
-use crate::session;
 use crate::syntax::content::{TraitReader, Traits};
 use crate::syntax::header::{self, Received, Start};
 
@@ -41,6 +40,28 @@ pub struct Accepted {
     pub size: u64,
     /// Its envelope.
     pub envelope: Envelope,
+}
+
+/// What the trace field tells of how a message came (rfc5321bis 4.4).
+#[derive(Clone, Copy, Debug)]
+pub struct Trace<'a> {
+    /// The name that the client gave.
+    pub hello: &'a str,
+    /// Where the client is.
+    pub client: IpAddr,
+    /// A registered `with` protocol.
+    pub with: &'a str,
+    /// Whether a lone recipient is named.
+    pub names_recipient: bool,
+}
+
+impl Trace<'_> {
+    /// The path for the FOR clause: what the client said, where it said one mailbox (7.6).
+    fn recipient(&self, envelope: &Envelope) -> Option<String> {
+        let [only] = envelope.recipients.as_slice() else { return None };
+        let said = only.original.clone().unwrap_or_else(|| only.address.to_string());
+        Some(said).filter(|said| self.names_recipient && said.contains('@'))
+    }
 }
 
 /// The way into the queue, shared by all sessions.
@@ -77,30 +98,25 @@ impl Intake {
     /// Opens a place for a message's content, which is charged to `tenant`.
     pub fn begin(
         self: &Arc<Self>,
-        accepted: session::Accepted,
-        client: IpAddr,
+        mut envelope: Envelope,
+        trace: &Trace<'_>,
         tenant: Arc<str>,
         session: &str,
     ) -> Result<Incoming, Reply> {
         let id = self.spool.next_id().map_err(|error| refusal(session, &error))?;
-        let mut envelope = accepted.envelope;
         session.clone_into(&mut envelope.session);
         let arrived_ms = clock::now_ms();
-        let only = match envelope.recipients.as_slice() {
-            [only] => Some(only.address.to_string()),
-            _ => None,
-        };
-        let mut trace = String::new();
+        let mut field = String::new();
         Received {
-            hello: &accepted.hello,
-            peer: client,
+            hello: trace.hello,
+            peer: trace.client,
             by: &self.hostname,
-            with: accepted.with,
+            with: trace.with,
             id: &id.to_string(),
-            recipient: only.as_deref(),
+            recipient: trace.recipient(&envelope).as_deref(),
             date: &clock::date(arrived_ms),
         }
-        .write(&mut trace);
+        .write(&mut field);
         Ok(Incoming {
             intake: Arc::clone(self),
             id,
@@ -108,7 +124,7 @@ impl Intake {
             envelope,
             tenant,
             hold: None,
-            start: Some(trace.into_bytes()),
+            start: Some(field.into_bytes()),
             trace_octets: 0,
             octets: 0,
             traits: TraitReader::default(),
@@ -160,8 +176,9 @@ impl Incoming {
     }
 
     /// Keeps the message for the operator once it is accepted: by which rule, and why.
-    pub fn hold(&mut self, hold: Option<(String, Arc<str>)>) {
+    pub fn held(mut self, hold: Option<(String, Arc<str>)>) -> Self {
         self.hold = hold;
+        self
     }
 
     /// Takes the next piece of content.

@@ -6,4 +6,5 @@ pub mod clock;
 pub mod connection;
 pub mod http;
 pub mod resolver;
+pub mod socket;
 pub mod stream;

@@ -9,3 +9,4 @@ pub mod client;
 pub mod rate;
 pub mod recipient;
 pub mod tenant;
+pub mod verify;

@@ -22,18 +22,20 @@ use crate::backlog::Backlog;
 use crate::door::{self, Door, Refusal, Visit, Waited};
 use crate::envelope::Origin;
 use crate::event;
-use crate::intake::{Incoming, Intake};
+use crate::intake::{Incoming, Intake, Trace};
 use crate::metric::{self, DoorRule};
 use crate::net::clock;
 use crate::net::connection::Times;
 use crate::policy::recipient::{self, Judgement};
-use crate::policy::{client, tenant};
+use crate::policy::{client, tenant, verify};
 use crate::probe::{Lifetimes, Prober};
+use crate::registry::offer::Offer;
 use crate::registry::reply::{self, Reply};
 use crate::route::Table;
-use crate::session::{Output, Session, Settings};
+use crate::session::{self, Output, Session, Settings};
 use crate::syntax::content::BareLineEnds;
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
+use crate::syntax::xclient::Claim;
 
 /// What is read at a time; on the stack, so that an idle session holds no buffer.
 const READ_OCTETS: usize = 16 * 1024;
@@ -43,12 +45,20 @@ const SEND_OCTETS: usize = 16 * 1024;
 /// What all sessions of a listener share; replaced as a whole by a reload.
 #[derive(Debug)]
 pub struct Rules {
-    /// Name, limits.
+    /// Name, limits, and what is offered to strangers.
     pub settings: Settings,
+    /// What is offered to proxies that may speak for others.
+    pub proxy_offer: Arc<Offer>,
+    /// Those proxies.
+    pub proxies: Vec<IpNet>,
     /// Clients whose bare line ends are normalised, beside those that may relay.
     pub bare_line_ends_from: Vec<IpNet>,
     /// Who may relay.
     pub relay_from: Vec<IpNet>,
+    /// Whether VRFY answers them, if nobody else.
+    pub verify_for_relay: bool,
+    /// Whether the trace field names a lone recipient.
+    pub received_for: bool,
     /// Domains and routes.
     pub table: Arc<Table>,
     /// Recipients that would be refused for good are refused for now.
@@ -90,7 +100,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         Waited::Speaking => {
             let (refusal, rule) = (reply::SPOKE_TOO_EARLY, (DoorRule::Greeting, "greet_delay"));
             event::door_refused(&session, rule, "", "", "", &refusal);
-            refuse(stream, &rules.settings, &refusal).await;
+            refuse(stream, &rules.settings, refusal).await;
             return event::session_closed(&session, 0, "the client spoke before the greeting");
         }
         Waited::Gone => {
@@ -106,27 +116,56 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 pub async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     settings: &Settings,
-    refusal: &Reply,
+    refusal: Reply,
 ) {
     let now = clock::instant();
     let mut session = Session::refusing(Arc::new(settings.clone()), refusal, now);
-    while let Some(Output::Send(octets)) = session.poll_output(now) {
-        let _ = timeout(settings.limits.idle, stream.write_all(&octets)).await;
+    let mut octets = BytesMut::new();
+    while let Some(Output::Reply(reply)) = session.poll_output(now) {
+        reply.encode(&mut octets);
     }
+    let _ = timeout(settings.limits.idle, stream.write_all(&octets)).await;
     let _ = stream.shutdown().await;
 }
 
 /// Why a session ended.
 type Ending = &'static str;
 
+/// Whom a session is with, and what follows from that.
+struct Peer {
+    address: IpAddr,
+    /// Who the client's mail is charged to.
+    tenant: Arc<str>,
+    may_relay: bool,
+}
+
+impl Peer {
+    fn new(address: IpAddr, rules: &Rules) -> Self {
+        let may_relay = client::is_in(address, &rules.relay_from);
+        Self { address, tenant: tenant::of_client(address).into(), may_relay }
+    }
+
+    fn settings(&self, rules: &Rules, proxy: bool) -> Arc<Settings> {
+        let normalise = self.may_relay || client::is_in(self.address, &rules.bare_line_ends_from);
+        let mut settings = rules.settings.clone();
+        if normalise {
+            settings.bare_line_ends = BareLineEnds::Normalise;
+        }
+        if proxy {
+            settings.offer = Arc::clone(&rules.proxy_offer);
+        }
+        settings.verify |= self.may_relay && rules.verify_for_relay;
+        Arc::new(settings)
+    }
+}
+
 struct Receiver<S> {
     stream: S,
     visit: Visit,
-    client: IpAddr,
-    /// Who the client's mail is charged to.
-    tenant: Arc<str>,
+    peer: Peer,
+    /// Whether the connection is from a proxy that may speak for others.
+    proxy: bool,
     name: String,
-    may_relay: bool,
     rules: Arc<Rules>,
     services: Services,
     session: Session,
@@ -144,18 +183,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         rules: Arc<Rules>,
         services: Services,
     ) -> Self {
-        let may_relay = client::is_in(client, &rules.relay_from);
-        let normalise = may_relay || client::is_in(client, &rules.bare_line_ends_from);
-        let bare_line_ends = if normalise { BareLineEnds::Normalise } else { BareLineEnds::Refuse };
-        let settings = Arc::new(Settings { bare_line_ends, ..rules.settings.clone() });
-        let session = Session::new(settings, clock::instant());
+        let peer = Peer::new(client, &rules);
+        let proxy = client::is_in(client, &rules.proxies);
+        let session = Session::new(peer.settings(&rules, proxy), clock::instant());
         Self {
             stream,
             visit,
-            client,
-            tenant: tenant::of_client(client).into(),
+            peer,
+            proxy,
             name,
-            may_relay,
             rules,
             services,
             session,
@@ -194,8 +230,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     /// Does what the session asks for, and answers it.
     async fn perform(&mut self, output: Output) -> Result<(), Ending> {
         match output {
-            Output::Send(octets) => {
-                self.unsent.extend_from_slice(&octets);
+            Output::Reply(reply) => {
+                reply.encode(&mut self.unsent);
                 if self.unsent.len() >= SEND_OCTETS {
                     self.flush().await?;
                 }
@@ -215,17 +251,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                 let verdict = self.judge_recipient(&path).await?;
                 self.session.handle_recipient(verdict, clock::instant());
             }
-            Output::Begin(mut accepted) => {
-                if self.may_relay {
-                    accepted.envelope.origin = Origin::Relay;
-                }
-                let (intake, tenant) = (&self.services.intake, Arc::clone(&self.tenant));
-                let mut incoming = intake.begin(*accepted, self.client, tenant, &self.name);
-                if let Ok(incoming) = &mut incoming {
-                    incoming.hold(self.visit.hold());
-                }
-                self.incoming = Some(incoming);
+            Output::Verify(text) => {
+                let found = self.verify(&text).await?;
+                self.session.handle_verification(found, clock::instant());
             }
+            Output::Impersonate(claim) => self.impersonate(&claim),
+            Output::Begin(accepted) => self.incoming = Some(self.begin(*accepted)),
             Output::Content(piece) => self.keep(piece).await,
             Output::Commit => self.commit().await?,
             Output::Discard => self.incoming = None,
@@ -238,10 +269,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         Ok(())
     }
 
+    /// A trusted proxy names its client.
+    fn impersonate(&mut self, claim: &Claim) {
+        let address = claim.address.unwrap_or(self.peer.address);
+        event::impersonated(&self.name, address.to_canonical(), claim.port, claim.name.as_deref());
+        self.peer = Peer::new(address, &self.rules);
+        self.visit = Visit::new(&self.services.door, &self.rules.door, address);
+        let settings = self.peer.settings(&self.rules, self.proxy);
+        self.session.handle_impersonation(settings, clock::instant());
+    }
+
+    /// What VRFY is answered.
+    async fn verify(&mut self, text: &str) -> Result<Reply, Ending> {
+        let path = match verify::resolve(&self.rules.table, text) {
+            Ok(path) => path,
+            Err(reply) => return Ok(reply),
+        };
+        Ok(match self.judge_recipient(&path).await? {
+            Ok(mailbox) => reply::VERIFIED.with_text(format!("<{mailbox}>")),
+            Err(refusal) => refusal,
+        })
+    }
+
+    /// Opens a place for content.
+    fn begin(&self, mut accepted: session::Accepted) -> Result<Incoming, Reply> {
+        if self.peer.may_relay {
+            accepted.envelope.origin = Origin::Relay;
+        }
+        let trace = Trace {
+            hello: &accepted.hello,
+            client: self.peer.address,
+            with: accepted.with,
+            names_recipient: self.rules.received_for,
+        };
+        let tenant = Arc::clone(&self.peer.tenant);
+        let begun = self.services.intake.begin(accepted.envelope, &trace, tenant, &self.name);
+        begun.map(|incoming| incoming.held(self.visit.hold()))
+    }
+
     /// Whether there is room for a message, and for one more of this tenant.
     fn judge_sender(&self, reverse_path: ReversePath, size: u64) -> Result<(), Reply> {
         let Services { intake, backlog, .. } = &self.services;
-        let verdict = backlog.check(&self.tenant).and_then(|()| intake.check_room(size));
+        let verdict = backlog.check(&self.peer.tenant).and_then(|()| intake.check_room(size));
         if let Err(refusal) = &verdict {
             event::sender_refused(&self.name, reverse_path, refusal);
         }
@@ -278,7 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             return Ok(Err(self.turned_away(&refusal, path)));
         }
         let table = Arc::clone(&self.rules.table);
-        let mut judgement = recipient::judge(&table, self.may_relay, path);
+        let mut judgement = recipient::judge(&table, self.peer.may_relay, path);
         let verdict = loop {
             match judgement {
                 Judgement::Accept(mailbox) => break Ok(mailbox),

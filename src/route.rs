@@ -215,6 +215,11 @@ impl Table {
         self.stand_in.as_ref().filter(|stand_in| missed && *stand_in != mailbox)
     }
 
+    /// The domains that we are responsible for, in no order.
+    pub fn domains(&self) -> impl Iterator<Item = &Domain> {
+        self.domains.values()
+    }
+
     /// What decides for a final recipient.
     pub fn way(&self, mailbox: &Mailbox) -> Way<'_> {
         if let Some(domain) = self.domains.get(mailbox.domain()) {

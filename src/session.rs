@@ -8,57 +8,83 @@
 //! ```text
 //! Greeted ──EHLO──▶ Ready ──MAIL──▶ Opening ──ok──▶ Transaction ──RCPT──▶ Judging ──▶ Transaction
 //!                     ▲                                  │ DATA
-//!                     └── reply ◀── Committing ◀──dot── Content
+//!                     └─ replies ◀── Committing ◀──dot── Content
 //! ```
 //! Every other move is forbidden; a state owns exactly what is true in it, so nothing is ever reset.
 
+mod answers;
+mod command;
 mod content;
-mod hello;
 pub mod limit;
 mod line;
-mod mail;
+mod transaction;
 mod turn;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-
-use crate::envelope::{Envelope, Recipient};
+use crate::envelope::Envelope;
 use crate::metric::Stage;
+use crate::registry::offer::{Offer, Protocol};
 use crate::registry::reply::{self, Reply};
-use crate::syntax::command::{self, Command};
+use crate::syntax::command::{Command, Grammar};
 use crate::syntax::content::BareLineEnds;
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
+use crate::syntax::xclient::Claim;
 
+use answers::Answers;
+use command::Hello;
 use content::Content;
-use hello::Hello;
 use limit::Limits;
 use line::{Line, LineReader};
-use mail::Transaction;
+use transaction::Transaction;
 use turn::Turn;
+
+/// Outputs that wait at a time, where nobody sends commands in batches.
+const OUTPUTS: usize = 4;
 
 /// What a listener tells its sessions.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Our own name, first word of greeting and hello.
-    pub hostname: String,
+    pub hostname: Arc<str>,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// What is offered to this client.
+    pub offer: Arc<Offer>,
     /// The bounds.
     pub limits: Limits,
     /// What bare CR and LF in this client's content lead to.
     pub bare_line_ends: BareLineEnds,
+    /// Whether commands are read strictly, see [`Grammar`].
+    pub strict: bool,
+    /// Whether VRFY tells this client who lives here.
+    pub verify: bool,
+    /// Whether mail is taken at all.
+    pub service: Service,
+}
+
+/// Whether a listener takes mail (rfc5321bis 3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    /// It does.
+    Open,
+    /// Not now or not from anyone: 554 in the greeting, then 503 to all but QUIT.
+    Closed,
+    /// This host takes no mail at all: 521 and the end (RFC 7504).
+    None,
 }
 
 /// What the driver is to do next.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Send these octets; they may wait for others until input is needed.
-    Send(Bytes),
+    /// Send this reply; it may wait for others until input is needed.
+    Reply(Reply),
     /// Answer with `handle_sender`: may this sender open a transaction of that declared size?
     JudgeSender {
         /// The name the client gave.
-        hello: Box<str>,
+        hello: Arc<str>,
         /// The reverse-path.
         reverse_path: ReversePath,
         /// Declared octets, 0 where nothing was declared.
@@ -66,6 +92,10 @@ pub enum Output {
     },
     /// Answer with `handle_recipient`.
     JudgeRecipient(ForwardPath),
+    /// Answer with `handle_verification`: the argument of VRFY.
+    Verify(Box<str>),
+    /// A trusted proxy speaks for another client: answer with `handle_impersonation`.
+    Impersonate(Box<Claim>),
     /// Content begins: open a place for it.
     Begin(Box<Accepted>),
     /// The next piece of content.
@@ -84,13 +114,15 @@ pub struct Accepted {
     /// Reverse-path, recipients, declared body type.
     pub envelope: Envelope,
     /// The name the client gave.
-    pub hello: Box<str>,
+    pub hello: Arc<str>,
     /// A registered `with` protocol for the trace field (rfc5321bis 4.4).
     pub with: &'static str,
 }
 
 #[derive(Debug)]
 enum State {
+    /// Refused in the greeting; waits for QUIT.
+    Refused,
     Greeted,
     Ready(Hello),
     /// Waiting for the judgement of a sender.
@@ -98,9 +130,13 @@ enum State {
     Transaction(Transaction),
     /// Waiting for the judgement of a recipient.
     Judging(Transaction, ForwardPath),
+    /// Waiting for what VRFY found.
+    Verifying(Box<Self>),
+    /// Waiting to be taken for another client.
+    Impersonating(Option<Hello>),
     Content(Content),
     /// Waiting for the commit.
-    Committing(Hello),
+    Committing(Answers),
     Closed,
 }
 
@@ -119,26 +155,31 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that greets.
+    /// A session that greets, or refuses all mail if that is the service.
     pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
-        let greeting = format!("{} {}", settings.hostname, reply::GREETING.text());
         let mut session = Self {
             deadline: now + settings.limits.idle,
             settings,
             state: State::Greeted,
             lines: LineReader::default(),
-            outputs: VecDeque::new(),
+            outputs: VecDeque::with_capacity(OUTPUTS),
             errors: 0,
             stage: Stage::Connection,
             stopping: false,
         };
-        let greeting = octets(&reply::GREETING.with_text(greeting));
-        session.outputs.push_back(Output::Send(greeting));
+        match session.settings.service {
+            Service::Open => {
+                let greeting = greeting(&session.settings);
+                session.outputs.push_back(Output::Reply(greeting));
+            }
+            Service::Closed => session.state = session.turn().stay(reply::CLOSED, State::Refused),
+            Service::None => session.close_with(reply::NO_MAIL_HERE),
+        }
         session
     }
 
-    /// A session that only refuses, with a 421.
-    pub fn refusing(settings: Arc<Settings>, refusal: &Reply, now: Instant) -> Self {
+    /// A session that only refuses.
+    pub fn refusing(settings: Arc<Settings>, refusal: Reply, now: Instant) -> Self {
         let mut session = Self::new(settings, now);
         session.outputs.clear();
         session.close_with(refusal);
@@ -147,51 +188,86 @@ impl Session {
 
     /// Takes octets from the client. Call it only when `poll_output` has nothing left to say.
     pub fn handle_input(&mut self, octets: &[u8], now: Instant) {
+        let mut octets = octets;
         if matches!(self.state, State::Content(_)) {
             self.deadline = now + self.settings.limits.idle;
+            if self.lines.rest().is_empty() {
+                octets = self.read_content(octets);
+            }
         }
         self.lines.push(octets);
+    }
+
+    /// Reads content straight from what came; what stands behind its end.
+    fn read_content<'a>(&mut self, octets: &'a [u8]) -> &'a [u8] {
+        self.stage = Stage::Content;
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Content(content) => {
+                let (state, used) = content.read(octets, &mut self.turn());
+                self.state = state;
+                octets.get(used..).unwrap_or_default()
+            }
+            state => {
+                self.state = state;
+                octets
+            }
+        }
     }
 
     /// Answers `JudgeSender`.
     pub fn handle_sender(&mut self, verdict: Result<(), Reply>, now: Instant) {
         if let State::Opening(transaction) = self.take_state(now) {
-            self.state = transaction.judged_sender(verdict, &mut self.turn());
+            self.state = command::mail::judged(transaction, verdict, &mut self.turn());
         }
     }
 
     /// Answers `JudgeRecipient` with the final recipient or a refusal.
     pub fn handle_recipient(&mut self, verdict: Result<Mailbox, Reply>, now: Instant) {
         if let State::Judging(transaction, path) = self.take_state(now) {
-            self.state = transaction.judged_recipient(&path, verdict, &mut self.turn());
+            self.state = command::rcpt::judged(transaction, path, verdict, &mut self.turn());
+        }
+    }
+
+    /// Answers `Verify` with the reply to VRFY.
+    pub fn handle_verification(&mut self, found: Reply, now: Instant) {
+        if let State::Verifying(state) = self.take_state(now) {
+            self.state = command::vrfy::verified(*state, found, &mut self.turn());
+        }
+    }
+
+    /// Answers `Impersonate` with what holds for the client that the proxy stands for.
+    pub fn handle_impersonation(&mut self, settings: Arc<Settings>, now: Instant) {
+        if let State::Impersonating(hello) = self.take_state(now) {
+            self.settings = settings;
+            self.state = command::xclient::impersonated(hello, &mut self.turn());
         }
     }
 
     /// Answers `Commit` with the queue id, or a refusal.
     pub fn handle_commit(&mut self, result: Result<&str, Reply>, now: Instant) {
-        if let State::Committing(hello) = self.take_state(now) {
+        if let State::Committing(answers) = self.take_state(now) {
             self.stage = Stage::Content;
-            match result {
-                Ok(id) => self.turn().reply(&reply::QUEUED.with_text(format!("queued as {id}"))),
-                Err(refusal) => self.turn().reply(&refusal),
-            }
-            self.state = State::Ready(hello);
+            let reply = match result {
+                Ok(id) => reply::QUEUED.with_text(["queued as ", id].concat()),
+                Err(refusal) => refusal,
+            };
+            self.state = answers.give(&reply, &mut self.turn());
             if self.stopping {
-                self.close_with(&reply::SHUTTING_DOWN);
+                self.close_with(reply::SHUTTING_DOWN);
             }
         }
     }
 
     /// Tells that `poll_timeout` has passed.
     pub fn handle_timeout(&mut self) {
-        self.close_with(&reply::IDLE);
+        self.close_with(reply::IDLE);
     }
 
     /// Tells that the service is stopping: content under way is finished, then 421.
     pub fn handle_stop(&mut self) {
         self.stopping = true;
-        if matches!(self.state, State::Greeted | State::Ready(_) | State::Transaction(_)) {
-            self.close_with(&reply::SHUTTING_DOWN);
+        if self.state.takes_commands() {
+            self.close_with(reply::SHUTTING_DOWN);
         }
     }
 
@@ -202,9 +278,10 @@ impl Session {
 
     /// When `handle_timeout` is due; none while an answer is being waited for.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
-            State::Opening(_) | State::Judging(..) | State::Committing(_) | State::Closed => None,
-            _ => Some(self.deadline),
+        match &self.state {
+            State::Content(_) => Some(self.deadline),
+            state if state.takes_commands() => Some(self.deadline),
+            _ => None,
         }
     }
 
@@ -222,50 +299,54 @@ impl Session {
 
     /// Works off one line or one piece of content; false when there is nothing to work on.
     fn advance(&mut self, now: Instant) -> bool {
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::Content(content) => {
-                let (state, progress) = content.advance(&mut self.lines, &mut self.outputs);
-                self.state = state;
-                progress
-            }
-            state @ (State::Greeted | State::Ready(_) | State::Transaction(_)) => {
-                self.state = state;
-                let Some(line) = self.lines.take() else { return false };
-                self.deadline = now + self.settings.limits.idle;
-                self.handle_line(&line);
-                true
-            }
-            state => {
-                self.state = state;
-                false
-            }
+        if self.state.takes_commands() {
+            return self.read_command(now);
         }
+        if !matches!(self.state, State::Content(_)) || self.lines.rest().is_empty() {
+            return false;
+        }
+        let mut lines = std::mem::take(&mut self.lines);
+        let behind = self.read_content(lines.rest()).len();
+        lines.consume(lines.rest().len() - behind);
+        self.lines = lines;
+        true
     }
 
-    fn handle_line(&mut self, line: &Line) {
-        if self.stopping {
-            return self.close_with(&reply::SHUTTING_DOWN);
-        }
-        let command = match line {
+    fn read_command(&mut self, now: Instant) -> bool {
+        let grammar = Grammar { offer: &self.settings.offer, strict: self.settings.strict };
+        let command = self.lines.take(|line| match line {
             Line::TooLong => Err(reply::LINE_TOO_LONG),
             Line::BareLineFeed => Err(reply::BARE_LINE_FEED),
-            Line::Whole(octets) => command::parse(octets),
-        };
-        self.stage = command.as_ref().map_or(Stage::Unknown, stage);
-        match command {
-            Ok(command) => {
-                let state = std::mem::replace(&mut self.state, State::Closed);
-                self.state = state.handle(command, &mut self.turn());
-            }
-            Err(refusal) => self.turn().reply(&refusal),
+            Line::Whole(octets) => grammar.parse(octets),
+        });
+        let Some(command) = command else { return false };
+        self.deadline = now + self.settings.limits.idle;
+        if self.stopping {
+            self.close_with(reply::SHUTTING_DOWN);
+        } else {
+            self.handle_command(command);
         }
+        true
+    }
+
+    fn handle_command(&mut self, command: Result<Command, Reply>) {
+        self.stage = command.as_ref().map_or(Stage::Unknown, command::stage);
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        let turn = &mut self.turn();
+        self.state = match (state, command) {
+            (State::Refused, Ok(command)) if command != Command::Quit => {
+                turn.stay(reply::BAD_SEQUENCE.with_text("no mail is taken here"), State::Refused)
+            }
+            (state, Ok(command)) => command::handle(state, command, turn),
+            (state, Err(refusal)) => turn.stay(refusal, state),
+        };
         if self.errors > self.settings.limits.errors_max {
             self.outputs.pop_back();
-            self.close_with(&reply::TOO_MANY_ERRORS);
+            self.close_with(reply::TOO_MANY_ERRORS);
         }
     }
 
-    fn close_with(&mut self, farewell: &Reply) {
+    fn close_with(&mut self, farewell: Reply) {
         self.stage = Stage::Connection;
         self.turn().reply(farewell);
         self.outputs.push_back(Output::Close);
@@ -288,64 +369,21 @@ impl Session {
 }
 
 impl State {
-    /// One command, from state to state.
-    fn handle(self, command: Command, turn: &mut Turn<'_>) -> Self {
-        match (command, self) {
-            (Command::Noop, state) => turn.stay(&reply::OK, state),
-            (Command::Vrfy, state) => turn.stay(&reply::NOT_VERIFIED, state),
-            (Command::Help(topic), state) => turn.stay(&turn::help(&topic), state),
-            (Command::Quit, _) => turn.close(),
-            (Command::Helo(name), _) => hello::hello(name, false, turn),
-            (Command::Ehlo(name), _) => hello::hello(name, true, turn),
-            (Command::Rset, Self::Greeted) => turn.stay(&reply::OK, Self::Greeted),
-            (Command::Rset, state) => match state.into_hello() {
-                Some(hello) => turn.stay(&reply::OK, Self::Ready(hello)),
-                None => Self::Closed,
-            },
-            (Command::Mail { reverse_path, size, body }, Self::Ready(hello)) => {
-                mail::open(hello, reverse_path, size, body, turn)
-            }
-            (Command::Rcpt(path), Self::Transaction(transaction)) => transaction.rcpt(path, turn),
-            (Command::Data, Self::Transaction(transaction)) => transaction.data(turn),
-            (Command::Mail { .. }, state @ Self::Transaction(_)) => {
-                turn.stay(&reply::BAD_SEQUENCE.with_text("a transaction is open already"), state)
-            }
-            (Command::Mail { .. } | Command::Rcpt(_) | Command::Data, state @ Self::Greeted) => {
-                turn.stay(&reply::BAD_SEQUENCE.with_text("say EHLO first"), state)
-            }
-            (Command::Rcpt(_) | Command::Data | Command::Mail { .. }, state) => {
-                turn.stay(&reply::BAD_SEQUENCE.with_text("say MAIL first"), state)
-            }
-        }
-    }
-
-    fn into_hello(self) -> Option<Hello> {
-        match self {
-            Self::Ready(hello) | Self::Committing(hello) => Some(hello),
-            Self::Opening(transaction)
-            | Self::Transaction(transaction)
-            | Self::Judging(transaction, _) => Some(transaction.into_hello()),
-            Self::Greeted | Self::Content(_) | Self::Closed => None,
-        }
+    /// Whether the next line is a command.
+    fn takes_commands(&self) -> bool {
+        matches!(self, Self::Refused | Self::Greeted | Self::Ready(_) | Self::Transaction(_))
     }
 }
 
-/// What a command asks for, as the figures tell it.
-fn stage(command: &Command) -> Stage {
-    match command {
-        Command::Helo(_) | Command::Ehlo(_) => Stage::Hello,
-        Command::Mail { .. } => Stage::Mail,
-        Command::Rcpt(_) => Stage::Recipient,
-        Command::Data => Stage::Data,
-        _ => Stage::Other,
-    }
-}
-
-/// Encodes a reply into octets of its own.
-fn octets(reply: &Reply) -> Bytes {
-    let mut out = BytesMut::with_capacity(64);
-    reply.encode(&mut out);
-    out.freeze()
+/// The greeting (rfc5321bis 3.1, 4.2).
+fn greeting(settings: &Settings) -> Reply {
+    let protocol = match settings.protocol {
+        Protocol::Smtp => "ESMTP",
+        Protocol::Lmtp => "LMTP",
+    };
+    let greeting = reply::GREETING;
+    let text = [&*settings.hostname, " ", protocol, " ", greeting.text()].concat();
+    greeting.with_text(text)
 }
 
 #[cfg(test)]

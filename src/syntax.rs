@@ -13,3 +13,5 @@ mod mailbox;
 pub mod path;
 pub mod reply;
 pub mod stream;
+pub mod xclient;
+pub mod xtext;

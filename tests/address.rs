@@ -100,7 +100,7 @@ fn recipients_are_found_in_every_form_and_keep_theirs() {
     assert_eq!(arrived, expected);
 }
 
-/// V08: every domain has a postmaster, also where its mailstore has none.
+/// Every domain has a postmaster, also where its mailstore has none. Checks: V08
 #[test]
 fn the_servers_postmaster_stands_in_for_a_missing_one() {
     let joe = "joe@xn--bcher-kva.example";

@@ -93,6 +93,22 @@ fn an_empty_file_is_the_defaults() {
     assert!(!config.hostname.is_empty());
 }
 
+/// Checks: Q06 Q07 Q08 Q10
+#[test]
+fn the_timeouts_of_the_standard_are_defaults_and_options() {
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let times = parse("").unwrap().timeout;
+    assert_eq!((times.greeting, times.command), (minutes(5), minutes(5)));
+    assert_eq!((times.data_initiation, times.data_block), (minutes(2), minutes(3)));
+    assert_eq!(times.data_termination, minutes(10));
+    let other = "[timeout]\ngreeting = \"1m\"\ncommand = \"4m\"\ndata_initiation = \"6m\"\n\
+                 data_block = \"7m\"\ndata_termination = \"8m\"\n";
+    let times = parse(other).unwrap().timeout;
+    assert_eq!((times.greeting, times.command), (minutes(1), minutes(4)));
+    assert_eq!((times.data_initiation, times.data_block), (minutes(6), minutes(7)));
+    assert_eq!(times.data_termination, minutes(8));
+}
+
 #[test]
 fn domains_and_routes_know_their_lines() {
     let folder = root().join("tests/config/good-relay");

@@ -1,124 +1,196 @@
 //! Runs the dialogue scripts of `tests/dialog/*.smtp` against the receiving session.
 //!
 //! Each script is played three times: a line at a time, an octet at a time, and with everything the
-//! client says in one piece. Replies and content must be the same each time, whatever the pieces.
+//! client says in one piece. Replies and content must be the same each time, whatever the pieces, and
+//! each reply must be one that rfc5321bis 4.2 and RFC 2034 allow.
 //!
-//! `C:` is a line of the client (CRLF is added), `C|` raw octets with `\r \n \0 \\ \xNN` escapes and no
-//! line end, `S:` a line of the server that must match exactly, `M|` the next accepted message with
-//! escapes. `set size N`, `set recipients N`, `set normalise` change the settings. The judge accepts
-//! recipients of `local.example` other than `nobody`, defers `later`, and refuses the rest.
+//! `C:` is a line of the client (CRLF is added), `C|` raw octets with `\r \n \0 \\ \xNN` escapes and
+//! `{N of X}` repeats, without a line end, `S:` a line of the server that must match exactly, `M|` the
+//! next accepted message with escapes. `hello` stands for greeting and EHLO, `mail` for a MAIL and
+//! a RCPT that are accepted. `wait 5m` lets time pass, `stop` ends the service, `closed` is where the
+//! server must have closed the connection. `set size N`, `set recipients N`, `set errors N`,
+//! `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`, `set none` change
+//! the settings. `tests/machine` has the judge.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected shall stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected shall stop"
+)]
+
+mod machine;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use angarium::registry::reply;
-use angarium::session::limit::Limits;
-use angarium::session::{Output, Session, Settings};
+use angarium::registry::offer::{Offer, Protocol};
+use angarium::registry::status::EnhancedStatus;
+use angarium::session::{Service, Settings};
 use angarium::syntax::content::BareLineEnds;
-use angarium::syntax::path::{ForwardPath, Mailbox};
+
+use machine::Machine;
+
+const HELLO: (&str, &str) = (
+    "EHLO c.example\r\n",
+    "220 mx.example ESMTP Angarium\r\n250-mx.example at your service\r\n250-PIPELINING\r\n\
+     250-SIZE 10000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n",
+);
+const MAIL: (&str, &str) = (
+    "MAIL FROM:<s@c.example>\r\nRCPT TO:<a@local.example>\r\n",
+    "250 2.1.0 sender ok\r\n250 2.1.5 recipient ok\r\n",
+);
+/// Where the server closes, among what it sends.
+const CLOSED: &str = "<closed>\r\n";
+
+#[derive(Clone)]
+enum Step {
+    Say(Vec<u8>),
+    Wait(Duration),
+    Stop,
+}
 
 struct Script {
     settings: Settings,
-    client: Vec<Vec<u8>>,
+    steps: Vec<Step>,
     server: String,
     messages: Vec<Vec<u8>>,
 }
 
 fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut octets = text.bytes();
-    while let Some(octet) = octets.next() {
-        match (octet, if octet == b'\\' { octets.next() } else { None }) {
-            (b'\\', Some(b'r')) => out.push(b'\r'),
-            (b'\\', Some(b'n')) => out.push(b'\n'),
-            (b'\\', Some(b'0')) => out.push(0),
-            (b'\\', Some(b'x')) => {
-                let digits: Vec<u8> = octets.by_ref().take(2).collect();
-                out.push(u8::from_str_radix(str::from_utf8(&digits).unwrap(), 16).unwrap());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let after = &rest[character.len_utf8()..];
+        if let Some((count, (what, tail))) = repeat(rest) {
+            out.extend(unescape(what).repeat(count));
+            rest = tail;
+        } else if character == '\\' {
+            match after.as_bytes().first() {
+                Some(b'r') => out.push(b'\r'),
+                Some(b'n') => out.push(b'\n'),
+                Some(b'0') => out.push(0),
+                Some(b'x') => out.push(u8::from_str_radix(&after[1..3], 16).unwrap()),
+                other => out.extend(other),
             }
-            (b'\\', Some(other)) => out.push(other),
-            (octet, _) => out.push(octet),
+            rest = &after[if after.starts_with('x') { 3 } else { 1 }..];
+        } else {
+            out.extend(character.to_string().bytes());
+            rest = after;
         }
     }
     out
 }
 
+/// `{N of X}` at the start of `text`: the count, X, and what follows.
+fn repeat(text: &str) -> Option<(usize, (&str, &str))> {
+    let (count, rest) = text.strip_prefix('{')?.split_once(" of ")?;
+    Some((count.parse().ok()?, rest.split_once('}')?))
+}
+
 fn parse(path: &Path) -> Script {
-    let limits = Limits {
-        message_octets_max: 10_000,
-        recipients_max: 100,
-        errors_max: 1000,
-        idle: Duration::from_secs(300),
-    };
-    let bare_line_ends = BareLineEnds::Refuse;
-    let settings = Settings { hostname: "mx.example".into(), limits, bare_line_ends };
-    let mut script = Script { settings, client: vec![], server: String::new(), messages: vec![] };
+    let mut settings = machine::settings(BareLineEnds::Refuse);
+    settings.limits.message_octets_max = 10_000;
+    let mut script = Script { settings, steps: vec![], server: String::new(), messages: vec![] };
+    let mut trusted = false;
     for line in std::fs::read_to_string(path).unwrap().lines() {
         let (head, rest) = line.split_at_checked(3).unwrap_or((line, ""));
         match head {
-            "C: " => script.client.push(format!("{rest}\r\n").into_bytes()),
-            "C:" => script.client.push(b"\r\n".to_vec()),
-            "C| " => script.client.push(unescape(rest)),
+            "C: " => script.say(format!("{rest}\r\n")),
+            "C:" => script.say("\r\n"),
+            "C| " => script.say(unescape(rest)),
             "S: " => script.server.push_str(&format!("{rest}\r\n")),
             "M| " => script.messages.push(unescape(rest)),
             _ if line.starts_with('#') || line.is_empty() => {}
-            _ => set(&mut script.settings, line),
+            _ => script.direct(line, &mut trusted),
         }
     }
+    let Settings { protocol, limits, .. } = &script.settings;
+    script.settings.offer = Arc::new(Offer::new(*protocol, trusted, limits.message_octets_max));
     script
 }
 
-fn set(settings: &mut Settings, line: &str) {
-    match line.split(' ').collect::<Vec<_>>()[..] {
-        ["set", "size", octets] => settings.limits.message_octets_max = octets.parse().unwrap(),
-        ["set", "recipients", count] => settings.limits.recipients_max = count.parse().unwrap(),
-        ["set", "normalise"] => settings.bare_line_ends = BareLineEnds::Normalise,
-        _ => panic!("not a line of a script: {line}"),
+impl Script {
+    fn say(&mut self, octets: impl Into<Vec<u8>>) {
+        self.steps.push(Step::Say(octets.into()));
     }
-}
 
-fn judge(path: &ForwardPath) -> Result<Mailbox, reply::Reply> {
-    match path {
-        ForwardPath::Postmaster => Ok("postmaster@local.example".parse().unwrap()),
-        ForwardPath::Mailbox(mailbox) => match (mailbox.local_part(), mailbox.domain()) {
-            ("nobody", "local.example") => Err(reply::NO_SUCH_RECIPIENT),
-            ("later", "local.example") => Err(reply::UNVERIFIABLE),
-            (_, "local.example") => Ok(mailbox.clone()),
-            _ => Err(reply::RELAYING_DENIED),
-        },
+    fn exchange(&mut self, (client, server): (&str, &str)) {
+        self.say(client);
+        self.server.push_str(server);
     }
-}
 
-/// Plays `pieces`; returns what the server sent and the messages it accepted.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the session needs some instant, and never asks for it"
-)]
-fn play(settings: &Settings, pieces: &[Vec<u8>]) -> (String, Vec<Vec<u8>>) {
-    let now = Instant::now();
-    let mut session = Session::new(Arc::new(settings.clone()), now);
-    let (mut sent, mut messages, mut content) = (Vec::new(), Vec::new(), Vec::new());
-    for piece in std::iter::once(&Vec::new()).chain(pieces) {
-        session.handle_input(piece, now);
-        while let Some(output) = session.poll_output(now) {
-            match output {
-                Output::Send(octets) => sent.extend_from_slice(&octets),
-                Output::JudgeSender { .. } => session.handle_sender(Ok(()), now),
-                Output::JudgeRecipient(path) => session.handle_recipient(judge(&path), now),
-                Output::Begin(_) | Output::Discard => content.clear(),
-                Output::Content(piece) => content.extend_from_slice(&piece),
-                Output::Commit => {
-                    messages.push(std::mem::take(&mut content));
-                    session.handle_commit(Ok("ID"), now);
-                }
-                Output::Close => return (String::from_utf8(sent).unwrap(), messages),
+    fn direct(&mut self, line: &str, trusted: &mut bool) {
+        let settings = &mut self.settings;
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["hello"] => self.exchange(HELLO),
+            ["mail"] => self.exchange(MAIL),
+            ["wait", time] => {
+                self.steps.push(Step::Wait(humantime::parse_duration(time).unwrap()));
             }
+            ["stop"] => self.steps.push(Step::Stop),
+            ["closed"] => self.server.push_str(CLOSED),
+            ["set", "size", octets] => settings.limits.message_octets_max = octets.parse().unwrap(),
+            ["set", "recipients", count] => settings.limits.recipients_max = count.parse().unwrap(),
+            ["set", "errors", count] => settings.limits.errors_max = count.parse().unwrap(),
+            ["set", "normalise"] => settings.bare_line_ends = BareLineEnds::Normalise,
+            ["set", "strict"] => settings.strict = true,
+            ["set", "vrfy"] => settings.verify = true,
+            ["set", "lmtp"] => settings.protocol = Protocol::Lmtp,
+            ["set", "proxy"] => *trusted = true,
+            ["set", "closed"] => settings.service = Service::Closed,
+            ["set", "none"] => settings.service = Service::None,
+            _ => panic!("not a line of a script: {line}"),
         }
     }
-    (String::from_utf8(sent).unwrap(), messages)
+
+    /// The steps with what the client says cut into pieces of `octets`, or in as few as can be.
+    fn cut(&self, octets: usize) -> Vec<Step> {
+        let mut joined: Vec<Step> = Vec::new();
+        for step in &self.steps {
+            match (joined.last_mut(), step) {
+                (Some(Step::Say(before)), Step::Say(more)) => before.extend(more),
+                _ => joined.push(step.clone()),
+            }
+        }
+        let cut = |step: Step| match step {
+            Step::Say(said) => said.chunks(octets).map(|piece| Step::Say(piece.to_vec())).collect(),
+            other => vec![other],
+        };
+        joined.into_iter().flat_map(cut).collect()
+    }
+}
+
+/// What the server says, and the messages it accepts.
+fn play(settings: &Settings, steps: &[Step]) -> (String, Vec<Vec<u8>>) {
+    let mut machine = Machine::new(settings);
+    for step in steps {
+        match step {
+            Step::Say(octets) => machine.say(octets),
+            Step::Stop => machine.stop(),
+            Step::Wait(time) => machine.wait(*time),
+        }
+    }
+    let end = if machine.closed { CLOSED } else { "" };
+    let messages = machine.messages.iter().map(|message| message.content.clone()).collect();
+    (format!("{}{end}", machine.replies()), messages)
+}
+
+/// Whether the server may say this line (rfc5321bis 4.2, RFC 2034 4). Checks: E01 G11
+fn check_line(line: &str) {
+    let (code, text) = line.split_at_checked(3).unwrap_or((line, ""));
+    assert!(line.len() <= 510 && text.starts_with(['-', ' ']), "{line}");
+    let class = code.parse::<u16>().unwrap() / 100;
+    let status = EnhancedStatus::parse_prefix(&text[1..]).map(|(status, _)| status);
+    let bare = code == "220" || class == 3 || (code == "250" && status.is_none());
+    match status {
+        _ if bare => {}
+        Some(status) => {
+            assert_eq!(u16::from(status.class), class, "{line}");
+            assert!(status.name().is_some(), "{line}");
+        }
+        None => panic!("no enhanced status: {line}"),
+    }
 }
 
 #[test]
@@ -127,15 +199,19 @@ fn dialogues() {
     let mut paths: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    assert!(paths.len() >= 15, "the scripts are gone");
+    assert!(paths.len() >= 40, "the scripts are gone");
+    let mut faults = Vec::new();
     for path in paths {
         let script = parse(&path);
-        let octets: Vec<Vec<u8>> = script.client.concat().chunks(1).map(<[u8]>::to_vec).collect();
-        let whole = vec![script.client.concat()];
-        for (way, pieces) in [("lines", &script.client), ("octets", &octets), ("whole", &whole)] {
-            let (sent, messages) = play(&script.settings, pieces);
-            assert_eq!(sent, script.server, "{} by {way}", path.display());
-            assert_eq!(messages, script.messages, "{} by {way}", path.display());
+        let ways = [("lines", script.steps.clone()), ("octets", script.cut(1))];
+        for (way, steps) in ways.into_iter().chain([("whole", script.cut(usize::MAX))]) {
+            let (sent, messages) = play(&script.settings, &steps);
+            if (&sent, &messages) != (&script.server, &script.messages) {
+                let name = path.display();
+                faults.push(format!("{name} by {way}: the server said\n{sent}\n{messages:?}\n"));
+            }
+            sent.split_terminator("\r\n").filter(|line| *line != "<closed>").for_each(check_line);
         }
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -318,7 +318,7 @@ fn those_who_may_relay_are_never_looked_up_or_counted() {
     connect(&daemon, 3).expect(421);
 }
 
-/// S05
+/// Checks: S05
 #[test]
 fn who_speaks_before_the_greeting_is_let_go() {
     let store = Store::tcp(Behaviour::default());

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::value::{Kind, Site, Written, string};
+use crate::net::socket::Bind;
 use crate::policy::tenant;
 use crate::route::next_hop::socket_path_fault;
 use crate::syntax::domain::{parse_domain, parse_name};
@@ -148,10 +149,30 @@ impl Kind for SocketPath {
     }
 }
 
-/// An IP address and a port to listen on.
-pub(super) enum Bind {}
+/// Where a listener is: an IP address and a port, or the path of a Unix socket.
+pub(super) enum ListensOn {}
 
-impl Kind for Bind {
+impl Kind for ListensOn {
+    type Value = Bind;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<Bind> {
+        let Some(path) = value.get_ref().as_str().and_then(|text| text.strip_prefix("unix:"))
+        else {
+            return SocketAddress::read(value, site).map(Bind::Tcp);
+        };
+        let path = PathBuf::from(path);
+        if let Some(why) = socket_path_fault(&path) {
+            site.fault(value, &format!("cannot be \"unix:{}\"; {why}", path.display()));
+            return None;
+        }
+        Some(Bind::Unix(path))
+    }
+}
+
+/// An IP address and a port to listen on.
+enum SocketAddress {}
+
+impl Kind for SocketAddress {
     type Value = SocketAddr;
 
     fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<SocketAddr> {
@@ -178,8 +199,25 @@ impl Kind for BindOrNot {
     fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<Option<SocketAddr>> {
         match value.get_ref().as_str() {
             Some("") => Some(None),
-            _ => Bind::read(value, site).map(Some),
+            _ => SocketAddress::read(value, site).map(Some),
         }
+    }
+}
+
+/// The permissions of a file, in octal digits.
+pub(super) enum FileMode {}
+
+impl Kind for FileMode {
+    type Value = u32;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<u32> {
+        let text = string(value, site, "permissions in quotes")?;
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+        if mode.is_none() {
+            let right = "write them in octal, \"0660\" for the owner and the group";
+            site.fault(value, &format!("has no permissions: \"{text}\"; {right}"));
+        }
+        mode
     }
 }
 

@@ -4,14 +4,17 @@
 //! Each check sees what could be read, so that one fault does not hide another.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::declare::{BlockList, Domain, Listener, Metrics, Probe, Relay, Route, Site, Tenant};
+use super::declare::{
+    BlockList, Domain, Listener, Metrics, Probe, Relay, Role, Route, Site, Tenant,
+};
 use super::fault::nearest;
 use super::read::{Item, Reading};
+use crate::net::socket::Bind;
 use crate::route::next_hop::{NextHop, Place, Via};
 
 /// Each domain is declared once.
@@ -97,13 +100,13 @@ fn places(
     of_domains.chain(of_routes).collect()
 }
 
-/// No two listeners want the same port of the same address.
+/// No two listeners want the same socket, and LMTP keeps away from the port of SMTP (RFC 2033 5).
 pub(super) fn listeners(reading: &mut Reading<'_>, listeners: &[Item<'_, Listener>]) {
-    let mut taken: Vec<(SocketAddr, usize)> = Vec::new();
+    let mut taken: Vec<(&Bind, usize)> = Vec::new();
     for item in listeners {
         let Some(listener) = &item.read else { continue };
-        let bind = listener.bind;
-        if let Some((other, line)) = taken.iter().find(|(other, _)| collide(*other, bind)) {
+        let bind = &listener.bind;
+        if let Some((other, line)) = taken.iter().find(|(other, _)| collide(other, bind)) {
             let covered = if *other == bind {
                 "is already used".to_owned()
             } else {
@@ -116,6 +119,11 @@ pub(super) fn listeners(reading: &mut Reading<'_>, listeners: &[Item<'_, Listene
             reading.report(item.span("bind"), message);
         }
         taken.push((bind, item.line));
+        if listener.role == Role::Lmtp && matches!(bind, Bind::Tcp(to) if to.port() == 25) {
+            let message = "port 25 is for SMTP, and LMTP must not be spoken there; choose another \
+                           port, 24 for one, or a Unix socket";
+            reading.report(item.span("bind"), message.to_owned());
+        }
     }
 }
 
@@ -127,9 +135,10 @@ pub(super) fn metrics(
     metrics: Option<&Metrics>,
 ) {
     let Some(bind) = metrics.and_then(|metrics| metrics.bind) else { return };
+    let mail = Bind::Tcp(bind);
     let taken = listeners
         .iter()
-        .find(|item| item.read.as_ref().is_some_and(|listener| collide(listener.bind, bind)));
+        .find(|item| item.read.as_ref().is_some_and(|listener| collide(&listener.bind, &mail)));
     if let Some(item) = taken {
         let by = match item.line {
             0 => "the default listener".to_owned(),
@@ -141,7 +150,8 @@ pub(super) fn metrics(
 }
 
 /// Whether the second of two sockets could not be opened. Port 0 is any free port.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+fn collide(a: &Bind, b: &Bind) -> bool {
+    let (Bind::Tcp(a), Bind::Tcp(b)) = (a, b) else { return a == b };
     let same_family = a.is_ipv4() == b.is_ipv4();
     let wide = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || (same_family && wide))
@@ -157,7 +167,7 @@ pub(super) fn next_hops(
     for (hop, span) in places(domains, routes) {
         let own = listeners
             .iter()
-            .find(|item| item.read.as_ref().is_some_and(|listener| leads_to(&hop, listener.bind)));
+            .find(|item| item.read.as_ref().is_some_and(|listener| leads_to(&hop, &listener.bind)));
         if let Some(own) = own {
             let at = match own.line {
                 0 => "the default listener".to_owned(),
@@ -173,8 +183,12 @@ pub(super) fn next_hops(
 }
 
 /// Whether a next hop, as written, is a socket that we listen on.
-fn leads_to(hop: &NextHop, bind: SocketAddr) -> bool {
-    let Place::Tcp { host, port } = &hop.place else { return false };
+fn leads_to(hop: &NextHop, bind: &Bind) -> bool {
+    let (host, port, bind) = match (&hop.place, bind) {
+        (Place::Tcp { host, port }, Bind::Tcp(bind)) => (host, port, bind),
+        (Place::Unix(path), Bind::Unix(bind)) => return path == bind,
+        _ => return false,
+    };
     let ours = |address: IpAddr| {
         let local = address.is_loopback() || address.is_unspecified();
         address == bind.ip() || (bind.ip().is_unspecified() && local)

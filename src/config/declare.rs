@@ -12,8 +12,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::{
-    Bind, BindOrNot, DomainName, DomainOrLiteral, File, LocalPartOrMailbox, Mailbox, Network,
-    Separators, SocketPath, TenantName,
+    BindOrNot, DomainName, DomainOrLiteral, File, FileMode, ListensOn, LocalPartOrMailbox, Mailbox,
+    Network, Separators, SocketPath, TenantName,
 };
 use super::door::{AccessOf, NameServer, Refusal};
 use super::option::{Described, Section, sections};
@@ -23,7 +23,8 @@ use super::template::TemplateOf;
 use super::value::{
     Count, Flag, List, NotEmpty, OneOf, Parsed, PerTime, PerTimeOrNot, Size, Span, Text,
 };
-pub use super::word::{Format, Level, Role};
+pub use super::word::{Format, Level, Role, Vrfy};
+use crate::net::socket::Bind;
 use crate::policy::access;
 use crate::policy::blocklist::{Action, Answers};
 use crate::registry::extension::Extension;
@@ -33,6 +34,7 @@ use crate::route::next_hop::{NextHop, Via};
 use crate::route::pattern::Pattern;
 use crate::route::recipients::Recipients;
 use crate::route::{EightBit, LongLines};
+use crate::session::Service;
 
 /// Every section, in the order of the reference file.
 pub const SECTIONS: &[Described] = &[
@@ -126,12 +128,37 @@ sections! {
     /// An address where mail is taken. Without any `[[listener]]` there is one with these
     /// defaults.
     Array Listener = "listener" {
-        /// The IP address and port.
-        bind: SocketAddr as Bind = default r#""127.0.0.1:2525""#;
+        /// The IP address and port, or unix:/path for a Unix socket, whose clients count as
+        /// 127.0.0.1.
+        bind: Bind as ListensOn = default r#""127.0.0.1:2525""#;
+
+        /// The permissions of a Unix socket.
+        socket_mode: u32 as FileMode = default r#""0666""#;
 
         /// What is done here. "mx": mail for the domains of this server is taken from anyone, and
-        /// mail for others from the networks of `[relay]`.
+        /// mail for others from the networks of `[relay]`, by SMTP. "lmtp": the same by LMTP,
+        /// with one answer for each recipient (RFC 2033); never on port 25.
         role: Role as OneOf<Role> = default r#""mx""#;
+
+        /// Whether mail is taken: "open"; "closed", it is refused with 554 from the greeting on;
+        /// or "none", 521 and the end, which tells others not to try this host again.
+        service: Service as OneOf<Service> = default r#""open""#, by "rfc5321bis 3.1";
+
+        /// Refuses what many harmless clients get wrong: a space after `FROM:` and `TO:`, paths
+        /// without brackets, source routes (else read and dropped), host names with underscores
+        /// and the like in EHLO.
+        strict_syntax: bool as Flag = default "false", by "rfc5321bis 4.1.1";
+
+        /// Whom VRFY tells which mailboxes there are: "nobody", "relay" for the networks of
+        /// `[relay]`, or "anyone". Others get 252.
+        vrfy: Vrfy as OneOf<Vrfy> = default r#""nobody""#, by "rfc5321bis 3.5.3";
+
+        /// Whether the trace field names the recipient where a transaction has one. It is left out
+        /// where there are several.
+        received_for: bool as Flag = default "true", by "rfc5321bis 7.6";
+
+        /// Proxies that may speak for other clients by XCLIENT, which is offered to them alone.
+        xclient_from: Vec<IpNet> as List<Network> = default "[]";
 
         /// The largest content of a message, announced in EHLO (RFC 1870).
         max_message_size: u64 as Size = default r#""50MiB""#, in "64KiB" to "4GiB",

@@ -1,13 +1,55 @@
 //! Types of which the file names one of a few words.
 
 use super::value::Named;
+use crate::registry::offer::Protocol;
 use crate::route::{EightBit, LongLines};
+use crate::session::Service;
 
 /// What a listener does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Takes mail for our domains from anyone.
+    /// Takes mail for our domains from anyone, by SMTP.
     Mx,
+    /// The same by LMTP.
+    Lmtp,
+}
+
+impl Role {
+    /// What is spoken.
+    #[must_use]
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::Mx => Protocol::Smtp,
+            Self::Lmtp => Protocol::Lmtp,
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, role)| *role == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// Whom VRFY answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vrfy {
+    /// Nobody.
+    Nobody,
+    /// Those who may relay.
+    Relay,
+    /// Everybody.
+    Anyone,
+}
+
+impl Named for Vrfy {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("nobody", Self::Nobody), ("relay", Self::Relay), ("anyone", Self::Anyone)];
+}
+
+impl Named for Service {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("open", Self::Open), ("closed", Self::Closed), ("none", Self::None)];
 }
 
 impl Named for EightBit {
@@ -21,7 +63,7 @@ impl Named for LongLines {
 }
 
 impl Named for Role {
-    const NAMES: &'static [(&'static str, Self)] = &[("mx", Self::Mx)];
+    const NAMES: &'static [(&'static str, Self)] = &[("mx", Self::Mx), ("lmtp", Self::Lmtp)];
 }
 
 /// The form of the log.

@@ -12,24 +12,23 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::Socket;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::settings;
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::event;
 use crate::metric;
 use crate::net::clock;
+use crate::net::socket::{self, Bind};
+use crate::net::stream::Stream;
 use crate::policy::client;
 use crate::receive::{self, Rules, Services};
 use crate::registry::reply::{self, Reply};
 use crate::route::Table;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// Refusals being sent at a time; beyond, connections are dropped without a word.
 const REFUSALS_MAX: usize = 64;
 
@@ -37,38 +36,22 @@ const REFUSALS_MAX: usize = 64;
 /// nobody waits behind a start that takes its time.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    mail: BTreeMap<SocketAddr, Socket>,
+    mail: BTreeMap<Bind, Socket>,
     /// The metrics socket, if there is to be one.
     pub(super) metrics: Option<Socket>,
 }
 
 impl Sockets {
-    /// Binds each address. The error is a sentence for the operator.
-    pub fn open(addresses: impl IntoIterator<Item = SocketAddr>) -> Result<Self, String> {
+    /// Binds the socket of each listener. The error is a sentence for the operator.
+    pub fn open<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> Result<Self, String> {
         let mut sockets = BTreeMap::new();
-        for address in addresses {
-            let socket = bind(address).map_err(|error| format!("listener {address}: {error}"))?;
-            sockets.insert(address, socket);
+        for Listener { bind, socket_mode, .. } in listeners {
+            let socket = socket::bind(bind, *socket_mode);
+            let socket = socket.map_err(|error| format!("listener {bind}: {error}"))?;
+            sockets.insert(bind.clone(), socket);
         }
         Ok(Self { mail: sockets, metrics: None })
     }
-}
-
-pub(super) fn bind(address: SocketAddr) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // One socket a family, so that an address means what it says.
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-pub(super) fn listen(socket: Socket) -> std::io::Result<TcpListener> {
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
 }
 
 /// What a reload may change for a listener that stays.
@@ -85,10 +68,21 @@ struct Running {
     accepting: JoinHandle<()>,
 }
 
+impl Running {
+    /// Accepts nothing more, and takes the file of a Unix socket away.
+    fn end(&self, bind: &Bind) {
+        self.accepting.abort();
+        if let Bind::Unix(path) = bind {
+            // One that stays is replaced by the next start.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// All listeners of a daemon.
 pub(super) struct Listeners {
     services: Services,
-    running: BTreeMap<SocketAddr, Running>,
+    running: BTreeMap<Bind, Running>,
     stop: watch::Sender<bool>,
     /// Each session holds a clone of the sender; the receiver ends with the last.
     alive: (mpsc::Sender<()>, mpsc::Receiver<()>),
@@ -102,8 +96,8 @@ impl Listeners {
 
     /// Binds the addresses of `config` that are not bound yet.
     pub(super) fn open_new(&self, config: &Config) -> Result<Sockets, String> {
-        let addresses = config.listeners.iter().map(|listener| listener.bind);
-        Sockets::open(addresses.filter(|address| !self.running.contains_key(address)))
+        let new = |listener: &&Listener| !self.running.contains_key(&listener.bind);
+        Sockets::open(config.listeners.iter().filter(new))
     }
 
     /// Serves every listener of `config`, with the new `sockets` and those that run already.
@@ -113,13 +107,11 @@ impl Listeners {
         config: &Config,
         table: &Arc<Table>,
     ) -> Result<(), String> {
-        let wanted = |address: &SocketAddr| {
-            config.listeners.iter().any(|listener| listener.bind == *address)
-        };
-        self.running.retain(|address, running| {
-            let stays = wanted(address);
+        let wanted = |bind: &Bind| config.listeners.iter().any(|listener| listener.bind == *bind);
+        self.running.retain(|bind, running| {
+            let stays = wanted(bind);
             if !stays {
-                running.accepting.abort();
+                running.end(bind);
             }
             stays
         });
@@ -132,7 +124,7 @@ impl Listeners {
             if let Some(running) = self.running.get(&listener.bind) {
                 running.current.store(Arc::new(current));
             } else if let Some(socket) = sockets.mail.remove(&listener.bind) {
-                self.start(listener.bind, socket, current)?;
+                self.start(listener, socket, current)?;
             }
         }
         Ok(())
@@ -140,11 +132,13 @@ impl Listeners {
 
     fn start(
         &mut self,
-        address: SocketAddr,
+        listener: &Listener,
         socket: Socket,
         current: Current,
     ) -> Result<(), String> {
-        let socket = listen(socket).map_err(|error| format!("listener {address}: {error}"))?;
+        let Listener { bind, role, .. } = listener;
+        let socket = socket::Listener::new(bind, socket);
+        let socket = socket.map_err(|error| format!("listener {bind}: {error}"))?;
         let current = Arc::new(ArcSwap::from_pointee(current));
         let acceptor = Acceptor {
             current: Arc::clone(&current),
@@ -155,16 +149,16 @@ impl Listeners {
             sessions: Arc::new(AtomicU64::new(0)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         };
-        event::listening(socket.local_addr().unwrap_or(address), "mx");
+        event::listening(socket.place(bind), role.name());
         let accepting = tokio::spawn(acceptor.run(socket));
-        self.running.insert(address, Running { current, accepting });
+        self.running.insert(bind.clone(), Running { current, accepting });
         Ok(())
     }
 
     /// Accepts nothing more, and waits until the last session is over or `deadline` has come.
     pub(super) async fn stop(mut self, deadline: Instant) {
-        for running in self.running.values() {
-            running.accepting.abort();
+        for (bind, running) in &self.running {
+            running.end(bind);
         }
         self.stop.send_replace(true);
         drop(self.alive.0);
@@ -184,7 +178,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self, socket: TcpListener) {
+    async fn run(self, socket: socket::Listener) {
         loop {
             match socket.accept().await {
                 Ok((stream, client)) => self.admit(stream, client),
@@ -196,9 +190,8 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, stream: TcpStream, client: SocketAddr) {
+    fn admit(&self, stream: Stream, client: SocketAddr) {
         let current = self.current.load();
-        let _ = stream.set_nodelay(true);
         if let Err(refusal) = self.services.door.admit(&current.rules.door, client.ip()) {
             event::door_shut(client.ip().to_canonical(), (refusal.rule, &refusal.by));
             return self.refuse(stream, &current.rules, refusal.reply);
@@ -222,11 +215,11 @@ impl Acceptor {
     }
 
     /// Tells a client that it gets no session, unless too many are being told so.
-    fn refuse(&self, stream: TcpStream, rules: &Arc<Rules>, refusal: Reply) {
+    fn refuse(&self, stream: Stream, rules: &Arc<Rules>, refusal: Reply) {
         let rules = Arc::clone(rules);
         if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
             tokio::spawn(async move {
-                receive::refuse(stream, &rules.settings, &refusal).await;
+                receive::refuse(stream, &rules.settings, refusal).await;
                 drop(permit);
             });
         }

@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::listeners::{bind, listen};
 use crate::dispatch::{self, Destinations, Shares};
 use crate::door::Door;
 use crate::event;
 use crate::metric::{self, Exposition, Form};
 use crate::net::clock;
 use crate::net::http::{self, Answer, Question};
+use crate::net::socket;
 
 /// How long the dispatcher may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
@@ -59,7 +59,8 @@ impl Metrics {
         }
         self.stop();
         let (Some(address), Some(socket)) = (address, socket) else { return Ok(()) };
-        let listener = listen(socket).map_err(|error| format!("metrics {address}: {error}"))?;
+        let listener =
+            socket::listen_tcp(socket).map_err(|error| format!("metrics {address}: {error}"))?;
         event::listening(listener.local_addr().unwrap_or(address), "metrics");
         let figures = self.figures.clone();
         let answer = move |question| {
@@ -79,7 +80,8 @@ impl Metrics {
 
 /// Binds the address, if there is one. The error is a sentence for the operator.
 pub(super) fn open(address: Option<SocketAddr>) -> Result<Option<Socket>, String> {
-    let bound = |address| bind(address).map_err(|error| format!("metrics {address}: {error}"));
+    let bound =
+        |address| socket::bind_tcp(address).map_err(|error| format!("metrics {address}: {error}"));
     address.map(bound).transpose()
 }
 

@@ -15,7 +15,7 @@ use crate::config::Config;
 /// Opens the sockets, raises the limit of open files, and becomes the configured user. The error is
 /// a sentence for the operator.
 pub fn prepare(config: &Config) -> Result<Sockets, String> {
-    let mut sockets = Sockets::open(config.listeners.iter().map(|listener| listener.bind))?;
+    let mut sockets = Sockets::open(&config.listeners)?;
     sockets.metrics = metrics::open(config.metrics.bind)?;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Sessions and deliveries each take one; the default of 1,024 is soon used up.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use angarium_queue::schedule::{Backoff, Options};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Vrfy};
 use crate::dispatch;
 use crate::door;
 use crate::net::connection::Times;
@@ -15,6 +15,7 @@ use crate::policy::rate;
 use crate::policy::tenant::{self, Tenants};
 use crate::probe::Lifetimes;
 use crate::receive::Rules;
+use crate::registry::offer::Offer;
 use crate::report;
 use crate::route::limit::Limits;
 use crate::route::next_hop::NextHop;
@@ -110,9 +111,17 @@ fn mailbox(text: &str, domain: Option<&str>) -> Option<Mailbox> {
 
 /// What sessions of `listener` go by.
 pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Table>) -> Rules {
+    let protocol = listener.role.protocol();
+    let octets_max = listener.max_message_size;
+    let offer = |trusted| {
+        let offer = Offer::new(protocol, trusted, octets_max);
+        Arc::new(offer.with_local(&config.registry.local))
+    };
     Rules {
         settings: session::Settings {
-            hostname: config.hostname.clone(),
+            hostname: config.hostname.as_str().into(),
+            protocol,
+            offer: offer(false),
             limits: session::limit::Limits {
                 message_octets_max: listener.max_message_size,
                 recipients_max: listener.max_recipients,
@@ -120,9 +129,16 @@ pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Ta
                 idle: listener.idle_timeout,
             },
             bare_line_ends: BareLineEnds::Refuse,
+            strict: listener.strict_syntax,
+            verify: listener.vrfy == Vrfy::Anyone,
+            service: listener.service,
         },
+        proxy_offer: offer(true),
+        proxies: listener.xclient_from.clone(),
         bare_line_ends_from: listener.bare_line_ends_from.clone(),
         relay_from: config.relay.from.clone(),
+        verify_for_relay: listener.vrfy == Vrfy::Relay,
+        received_for: listener.received_for,
         table: Arc::clone(table),
         soft_bounce: config.queue.soft_bounce,
         door: Arc::new(door_rules(config, listener)),
@@ -237,4 +253,25 @@ fn to_millis(duration: &std::time::Duration) -> u64 {
 /// The configuration bounds every count far below.
 fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::extension;
+    use crate::registry::offer::Known;
+
+    #[test]
+    fn verbs_of_local_entries_are_known() {
+        let mut config = Config::default();
+        let known = |config: &Config| {
+            let table = Arc::new(table(config));
+            rules(config, &config.listeners[0], &table).settings.offer.verb(b"XSCORE")
+        };
+        assert_eq!(known(&config), Known::Unknown);
+        let mut local = extension::find("EXPN").unwrap().clone();
+        local.verbs = vec!["XSCORE number".to_owned()];
+        config.registry.local.push(local);
+        assert_eq!(known(&config), Known::Refused);
+    }
 }

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::syntax::command::{self, Command};
+use crate::registry::offer::{Offer, Protocol};
+use crate::syntax::command::{Command, Grammar};
 use crate::syntax::content::{BareLineEnds, Decoder};
 
 /// A neighbour that takes mail.
@@ -22,6 +23,8 @@ pub(super) struct Store {
     folder: PathBuf,
     /// The mailboxes; none: anybody's mail is taken, and kept in one place.
     users: Option<&'static [&'static str]>,
+    /// LMTP with users, else SMTP.
+    offer: Arc<Offer>,
     count: Arc<AtomicU64>,
 }
 
@@ -85,7 +88,10 @@ impl Store {
                 fs::create_dir_all(folder.join(user).join("Maildir").join(part))?;
             }
         }
-        Ok(Self { folder: folder.to_owned(), users, count: Arc::new(AtomicU64::new(0)) })
+        let protocol = if users.is_some() { Protocol::Lmtp } else { Protocol::Smtp };
+        let offer = Arc::new(Offer::new(protocol, false, 0));
+        let count = Arc::new(AtomicU64::new(0));
+        Ok(Self { folder: folder.to_owned(), users, offer, count })
     }
 
     pub(super) fn serve_unix(&self, path: &Path) -> io::Result<()> {
@@ -143,11 +149,7 @@ impl Store {
     }
 
     fn parse(&self, line: &[u8]) -> Result<Command, u16> {
-        let line = line.trim_ascii_end();
-        match (line.strip_prefix(b"LHLO "), self.users) {
-            (Some(_), Some(_)) => Ok(Command::Ehlo("lmtp".into())),
-            _ => command::parse(line).map_err(|refusal| refusal.code),
-        }
+        Grammar { offer: &self.offer, strict: false }.parse(line).map_err(|refusal| refusal.code)
     }
 
     fn judge(&self, recipient: String, recipients: &mut Vec<String>) -> String {

@@ -1,4 +1,4 @@
-//! Outgoing connections to next hops, over TCP or a Unix socket.
+//! Connections over TCP or a Unix socket, and how next hops are reached by them.
 //!
 //! Promises that each step is within the time given, and that what failed is said in words for the
 //! log and the queue listing.
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::route::next_hop::Place;
 
-/// A connection to a next hop.
+/// A connection.
 #[derive(Debug)]
 pub enum Stream {
     /// Over TCP.

@@ -13,6 +13,7 @@ use crate::net::resolver;
 use crate::policy::tenant::{Limits, Tenants};
 use crate::pool::Pool;
 use crate::probe::Cache;
+use crate::registry::offer::Protocol;
 use crate::session::limit;
 
 const LATER: &str = "452 4.3.1 too much of your mail is still waiting here, try again later\r\n";
@@ -64,9 +65,12 @@ impl House {
 }
 
 fn rules(minute: Duration) -> Rules {
+    let offer = Arc::new(Offer::new(Protocol::Smtp, false, 1000));
     Rules {
         settings: Settings {
-            hostname: "mx.example".to_owned(),
+            hostname: "mx.example".into(),
+            protocol: Protocol::Smtp,
+            offer: Arc::clone(&offer),
             limits: limit::Limits {
                 message_octets_max: 1000,
                 recipients_max: 100,
@@ -74,7 +78,14 @@ fn rules(minute: Duration) -> Rules {
                 idle: minute,
             },
             bare_line_ends: BareLineEnds::Refuse,
+            strict: false,
+            verify: false,
+            service: session::Service::Open,
         },
+        proxy_offer: offer,
+        proxies: Vec::new(),
+        verify_for_relay: false,
+        received_for: true,
         bare_line_ends_from: Vec::new(),
         relay_from: Vec::new(),
         table: Arc::default(),

@@ -59,21 +59,34 @@ impl Reply {
     /// Appends the reply as it goes over the wire. Control characters in the text become `?`, so
     /// that nothing quoted from a client can forge a line.
     pub fn encode(&self, out: &mut BytesMut) {
-        let head = self.status.map_or(4, |status| 5 + status.to_string().len());
-        let pieces: Vec<&str> =
-            self.text.split('\n').flat_map(|line| wrap(line, LINE_OCTETS_MAX - 2 - head)).collect();
-        for (index, piece) in pieces.iter().enumerate() {
-            let separator = if index + 1 < pieces.len() { '-' } else { ' ' };
-            let head = match self.status {
-                Some(status) => format!("{}{separator}{status} ", self.code),
-                None => format!("{}{separator}", self.code),
-            };
-            out.put_slice(head.as_bytes());
-            out.extend(
-                piece.bytes().map(|octet| if octet.is_ascii_control() { b'?' } else { octet }),
-            );
-            out.put_slice(b"\r\n");
+        let octets_max =
+            LINE_OCTETS_MAX - 2 - 4 - self.status.map_or(0, |status| status.octets() + 1);
+        let mut rest = Some(&*self.text);
+        while let Some(text) = rest {
+            let (piece, after) = take_line(text, octets_max);
+            rest = after;
+            self.encode_line(piece, rest.is_none(), out);
         }
+    }
+
+    fn encode_line(&self, text: &str, is_last: bool, out: &mut BytesMut) {
+        out.reserve(LINE_OCTETS_MAX.min(text.len() + 20));
+        put_number(self.code, out);
+        out.put_u8(if is_last { b' ' } else { b'-' });
+        if let Some(EnhancedStatus { class, subject, detail }) = self.status {
+            put_number(class.into(), out);
+            for number in [subject, detail] {
+                out.put_u8(b'.');
+                put_number(number, out);
+            }
+            out.put_u8(b' ');
+        }
+        let start = out.len();
+        out.put_slice(text.as_bytes());
+        for octet in out.iter_mut().skip(start).filter(|octet| octet.is_ascii_control()) {
+            *octet = b'?';
+        }
+        out.put_slice(b"\r\n");
     }
 }
 
@@ -88,17 +101,33 @@ impl fmt::Display for Reply {
     }
 }
 
-/// Cuts `line` into pieces of at most `octets` octets, at character borders; at least one piece.
-fn wrap(mut line: &str, octets: usize) -> Vec<&str> {
-    let mut pieces = Vec::new();
-    while line.len() > octets {
-        let border = (1..=octets).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(line.len());
-        let (piece, rest) = line.split_at(border);
-        pieces.push(piece);
-        line = rest;
+/// The first line of `text`, cut at a character's border where it has more than `octets_max` octets;
+/// and what follows, if anything does.
+fn take_line(text: &str, octets_max: usize) -> (&str, Option<&str>) {
+    let (line, after) = match text.split_once('\n') {
+        Some((line, after)) => (line, Some(after)),
+        None => (text, None),
+    };
+    if line.len() <= octets_max {
+        return (line, after);
     }
-    pieces.push(line);
-    pieces
+    let (piece, _) = text.split_at(text.floor_char_boundary(octets_max));
+    (piece, text.get(piece.len()..))
+}
+
+fn put_number(number: u16, out: &mut BytesMut) {
+    let mut digits = [0; 5];
+    let mut rest = number;
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        used += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.put_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
 macro_rules! replies {
@@ -115,8 +144,8 @@ macro_rules! replies {
 }
 
 replies! {
-    /// The greeting; its text is the host name and what serves it (rfc5321bis 3.1).
-    GREETING = 220 "ESMTP Angarium";
+    /// The greeting; its text is the host name, the protocol and what serves it (rfc5321bis 3.1).
+    GREETING = 220 "Angarium";
     /// HELO and EHLO (rfc5321bis 4.1.1.1); the text is the host name and the extensions.
     HELLO = 250 "at your service";
     /// QUIT.
@@ -135,6 +164,9 @@ replies! {
     HELP = 214 [2 0 0] "see rfc5321";
     /// DATA.
     START_CONTENT = 354 "end with a line that holds only a dot";
+
+    /// VRFY of a mailbox that is there; the text is the mailbox (rfc5321bis 3.5.1).
+    VERIFIED = 250 [2 1 5] "there is such a mailbox";
 
     /// Stopping, or one more client than there is room for.
     SHUTTING_DOWN = 421 [4 3 2] "service is stopping, try again later";
@@ -186,6 +218,16 @@ replies! {
     BAD_SENDER = 501 [5 1 7] "sender address can't be read";
     /// A forward-path that is no path.
     BAD_RECIPIENT = 501 [5 1 3] "recipient address can't be read";
+    /// A path that names the hosts on its way, where that is refused (rfc5321bis appendix D).
+    SOURCE_ROUTE = 553 [5 1 3] "name the mailbox, not the way to it";
+    /// VRFY of a local part that several domains may have (rfc5321bis 3.5.1).
+    AMBIGUOUS = 553 [5 1 4] "name the mailbox with its domain";
+    /// A value of a parameter, or a topic of HELP, that is not served here.
+    BAD_VALUE = 504 [5 5 4] "value not served here";
+    /// A listener that is there to refuse (rfc5321bis 3.1).
+    CLOSED = 554 [5 3 2] "no mail is taken here";
+    /// A host that takes no mail at all (RFC 7504).
+    NO_MAIL_HERE = 521 [5 3 2] "this host takes no mail";
     /// A verb that is registered but not served here.
     NOT_SERVED = 502 [5 5 1] "command not served here";
     /// A command that may not come now.

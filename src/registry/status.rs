@@ -30,6 +30,12 @@ impl EnhancedStatus {
         Self { class, subject, detail }
     }
 
+    /// How many octets it is written with.
+    pub fn octets(self) -> usize {
+        let digits = |number: u16| number.checked_ilog10().map_or(1, |log| log as usize + 1);
+        3 + digits(self.subject) + digits(self.detail)
+    }
+
     /// Reads the code that `text` begins with, if it is followed by a space or the end; returns it
     /// with the rest of the text (RFC 2034 4).
     pub fn parse_prefix(text: &str) -> Option<(Self, &str)> {

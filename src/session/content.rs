@@ -3,22 +3,18 @@
 //! Promises to read to the real end whatever happens, so that the session stays in sync, and to
 //! hand on nothing more once the message is lost: too large, looping, or holding octets it may not.
 
-use std::collections::VecDeque;
-
-use super::hello::Hello;
+use super::command::mail::too_large;
 use super::limit::HOPS_MAX;
-use super::line::LineReader;
-use super::mail::too_large;
-use super::{Output, Reply, Settings, State, octets, turn};
-use crate::metric::Stage;
-use crate::registry::reply;
+use super::turn::Turn;
+use super::{Answers, Output, Settings, State};
+use crate::registry::reply::{self, Reply};
 use crate::syntax::content::{ContentFault, Decoder};
 use crate::syntax::header::HopCounter;
 
 /// Content under way.
 #[derive(Debug)]
 pub(super) struct Content {
-    hello: Hello,
+    answers: Answers,
     decoder: Decoder,
     hops: HopCounter,
     octets: u64,
@@ -29,9 +25,9 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn new(hello: Hello, settings: &Settings) -> Self {
+    pub(super) fn new(answers: Answers, settings: &Settings) -> Self {
         Self {
-            hello,
+            answers,
             decoder: Decoder::new(settings.bare_line_ends),
             hops: HopCounter::default(),
             octets: 0,
@@ -41,31 +37,22 @@ impl Content {
         }
     }
 
-    /// Decodes what input there is; the next state, and whether anything was there.
-    pub(super) fn advance(
-        mut self,
-        lines: &mut LineReader,
-        outputs: &mut VecDeque<Output>,
-    ) -> (State, bool) {
-        let input = lines.rest();
-        if input.is_empty() {
-            return (State::Content(self), false);
-        }
+    /// Decodes input up to the end of the content; the next state, and the octets used.
+    pub(super) fn read(mut self, input: &[u8], turn: &mut Turn<'_>) -> (State, usize) {
         let mut piece = Vec::with_capacity(input.len());
         let (used, end) = self.decoder.decode(input, &mut piece);
-        lines.consume(used);
         self.octets += piece.len() as u64;
         self.hops.look(&piece);
         self.lost = self.judge();
         match &self.lost {
-            None if !piece.is_empty() => outputs.push_back(Output::Content(piece)),
+            None if !piece.is_empty() => turn.outputs.push_back(Output::Content(piece)),
             Some(_) if !self.discarded => {
                 self.discarded = true;
-                outputs.push_back(Output::Discard);
+                turn.outputs.push_back(Output::Discard);
             }
             _ => {}
         }
-        (if end { self.finish(outputs) } else { State::Content(self) }, true)
+        (if end { self.finish(turn) } else { State::Content(self) }, used)
     }
 
     /// Why what came so far is lost. Which reason counts depends on the content, and not on the
@@ -84,17 +71,10 @@ impl Content {
         Some(reply::BAD_CONTENT.with_text(text))
     }
 
-    fn finish(self, outputs: &mut VecDeque<Output>) -> State {
+    fn finish(self, turn: &mut Turn<'_>) -> State {
         match self.lost {
-            None => {
-                outputs.push_back(Output::Commit);
-                State::Committing(self.hello)
-            }
-            Some(refusal) => {
-                turn::count(Stage::Content, &refusal);
-                outputs.push_back(Output::Send(octets(&refusal)));
-                State::Ready(self.hello)
-            }
+            None => turn.ask(Output::Commit, State::Committing(self.answers)),
+            Some(refusal) => self.answers.give(&refusal, turn),
         }
     }
 }

@@ -7,11 +7,14 @@ use bytes::{Buf, BytesMut};
 
 use super::limit::COMMAND_OCTETS_MAX;
 
+/// What is made room for when an idle session hears something.
+const INPUT_OCTETS: usize = 512;
+
 /// One command line as it came.
 #[derive(Debug)]
-pub(super) enum Line {
+pub(super) enum Line<'a> {
     /// A line without its CRLF.
-    Whole(BytesMut),
+    Whole(&'a [u8]),
     /// A line over the bound; its octets are gone.
     TooLong,
     /// A line that ended in LF alone.
@@ -30,6 +33,9 @@ pub(super) struct LineReader {
 
 impl LineReader {
     pub(super) fn push(&mut self, octets: &[u8]) {
+        if self.input.capacity() == 0 {
+            self.input.reserve(octets.len().max(INPUT_OCTETS));
+        }
         self.input.extend_from_slice(octets);
     }
 
@@ -48,8 +54,8 @@ impl LineReader {
         }
     }
 
-    /// The next line, if its end has come.
-    pub(super) fn take(&mut self) -> Option<Line> {
+    /// Takes the next line, if its end has come, and has it read.
+    pub(super) fn take<T>(&mut self, read: impl FnOnce(Line<'_>) -> T) -> Option<T> {
         let unsearched = self.input.get(self.searched..).unwrap_or_default();
         let Some(at) = memchr::memchr(b'\n', unsearched) else {
             self.searched = self.input.len();
@@ -59,17 +65,16 @@ impl LineReader {
             }
             return None;
         };
-        let mut line = self.input.split_to(self.searched + at);
-        self.consume(1);
-        let too_long = std::mem::take(&mut self.overlong) || line.len() + 1 > COMMAND_OCTETS_MAX;
-        if too_long {
-            return Some(Line::TooLong);
-        }
-        if line.last() != Some(&b'\r') {
-            return Some(Line::BareLineFeed);
-        }
-        line.truncate(line.len() - 1);
-        Some(Line::Whole(line))
+        let end = self.searched + at;
+        let too_long = std::mem::take(&mut self.overlong) || end + 1 > COMMAND_OCTETS_MAX;
+        let line = match self.input.get(..end).unwrap_or_default() {
+            _ if too_long => Line::TooLong,
+            [whole @ .., b'\r'] => Line::Whole(whole),
+            _ => Line::BareLineFeed,
+        };
+        let read = read(line);
+        self.consume(end + 1);
+        Some(read)
     }
 }
 
@@ -78,13 +83,12 @@ mod tests {
     use super::*;
 
     fn kinds(reader: &mut LineReader) -> String {
-        std::iter::from_fn(|| reader.take())
-            .map(|line| match line {
-                Line::Whole(_) => 'w',
-                Line::TooLong => 'l',
-                Line::BareLineFeed => 'b',
-            })
-            .collect()
+        let kind = |line: Line<'_>| match line {
+            Line::Whole(_) => 'w',
+            Line::TooLong => 'l',
+            Line::BareLineFeed => 'b',
+        };
+        std::iter::from_fn(|| reader.take(kind)).collect()
     }
 
     #[test]

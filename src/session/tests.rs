@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
+
 use super::*;
 
 fn settings() -> Arc<Settings> {
     Arc::new(Settings {
         hostname: "mx.example".into(),
+        protocol: Protocol::Smtp,
+        offer: Arc::new(Offer::new(Protocol::Smtp, false, 1000)),
         limits: Limits {
             message_octets_max: 1000,
             recipients_max: 100,
@@ -14,6 +18,9 @@ fn settings() -> Arc<Settings> {
             idle: Duration::from_secs(300),
         },
         bare_line_ends: BareLineEnds::Refuse,
+        strict: false,
+        verify: false,
+        service: Service::Open,
     })
 }
 
@@ -34,10 +41,10 @@ impl Peer {
     /// Feeds `input`, accepts everything, returns what was sent.
     fn say(&mut self, input: &[u8]) -> String {
         self.session.handle_input(input, self.now);
-        let mut sent = Vec::new();
+        let mut sent = BytesMut::new();
         while let Some(output) = self.session.poll_output(self.now) {
             match output {
-                Output::Send(octets) => sent.extend_from_slice(&octets),
+                Output::Reply(reply) => reply.encode(&mut sent),
                 Output::JudgeSender { .. } => self.session.handle_sender(Ok(()), self.now),
                 Output::JudgeRecipient(ForwardPath::Mailbox(mailbox)) => {
                     self.session.handle_recipient(Ok(mailbox), self.now);
@@ -45,13 +52,14 @@ impl Peer {
                 Output::JudgeRecipient(ForwardPath::Postmaster) => {
                     self.session.handle_recipient(Err(reply::NO_SUCH_RECIPIENT), self.now);
                 }
+                Output::Verify(_) | Output::Impersonate(_) => panic!("not allowed here"),
                 Output::Begin(_) | Output::Discard => self.content.clear(),
                 Output::Content(piece) => self.content.extend_from_slice(&piece),
                 Output::Commit => self.session.handle_commit(Ok("1"), self.now),
                 Output::Close => self.closed = true,
             }
         }
-        String::from_utf8(sent).unwrap()
+        String::from_utf8(sent.to_vec()).unwrap()
     }
 
     fn in_transaction() -> Self {

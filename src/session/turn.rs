@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Output, Settings, State, octets};
+use super::{Output, Settings, State};
 use crate::metric::{self, Refusal, ReplyClass, Stage};
 use crate::registry::reply::{self, Reply};
-use crate::syntax::command::OFFER;
 
 /// The session's parts that outlive a state, lent to the handling of one command.
 pub(super) struct Turn<'a> {
@@ -17,37 +16,45 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Gives the command's one reply; refusals for good are counted.
-    pub(super) fn reply(&mut self, reply: &Reply) {
-        count(self.stage, reply);
+    /// Gives a command's one reply; refusals for good are counted.
+    pub(super) fn reply(&mut self, reply: Reply) {
         *self.errors += usize::from(reply.is_permanent());
-        self.outputs.push_back(Output::Send(octets(reply)));
+        self.answer(reply);
+    }
+
+    /// Gives one of possibly many replies to content, whose refusal is not the client's error.
+    pub(super) fn answer(&mut self, reply: Reply) {
+        count(self.stage, &reply);
+        self.outputs.push_back(Output::Reply(reply));
     }
 
     /// Replies and goes on in `state`.
-    pub(super) fn stay(&mut self, reply: &Reply, state: State) -> State {
+    pub(super) fn stay(&mut self, reply: Reply, state: State) -> State {
         self.reply(reply);
         state
     }
 
-    /// QUIT.
-    pub(super) fn close(&mut self) -> State {
-        self.reply(&reply::CLOSING);
-        self.outputs.push_back(Output::Close);
-        State::Closed
+    /// Refuses a command that `state` does not allow, and says which one it waits for.
+    pub(super) fn refuse_order(&mut self, state: State) -> State {
+        let text = match &state {
+            State::Greeted => "say hello first",
+            State::Transaction(_) => "a transaction is open already",
+            _ => "say MAIL first",
+        };
+        self.stay(reply::BAD_SEQUENCE.with_text(text), state)
+    }
+
+    /// Asks the driver something, and waits in `state` for its answer.
+    pub(super) fn ask(&mut self, question: Output, state: State) -> State {
+        self.outputs.push_back(question);
+        state
     }
 }
 
 /// Counts a reply by what it answers.
-pub(super) fn count(stage: Stage, reply: &Reply) {
+fn count(stage: Stage, reply: &Reply) {
     metric::SMTPD_COMMANDS.add((stage, ReplyClass::of(reply)), 1);
     if let Some(refusal) = Refusal::of(reply) {
         metric::SMTPD_REJECTS.add((stage, refusal), 1);
     }
-}
-
-/// The reply to HELP.
-pub(super) fn help(topic: &str) -> Reply {
-    let all = || OFFER.help(b"").unwrap_or_default();
-    reply::HELP.with_text(OFFER.help(topic.as_bytes()).unwrap_or_else(all))
 }

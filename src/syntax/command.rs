@@ -1,31 +1,32 @@
 //! A command line to a command (rfc5321bis 4.1.1).
 //!
 //! Promises that a line gives either a command or the reply that refuses it, with nothing done in
-//! between. Lenient where real clients need it: trailing white space, a space after `FROM:` and
-//! `TO:`, paths without brackets. Refuses octets above 127 and control characters.
+//! between, and that only what the client was offered is understood. Lenient where real clients
+//! need it: trailing white space, a space after `FROM:` and `TO:`, paths without brackets, odd host
+//! names; a strict grammar refuses all but the first of these, and source routes. Refuses octets
+//! above 127 and control characters.
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
-use crate::registry::offer::{Known, Offer, Parameter, Protocol};
+use crate::registry::offer::{Known, Offer, Parameter};
 use crate::registry::reply::{self, Reply};
 use crate::registry::verb::Verb;
 use crate::syntax::path::{self, ForwardPath, PathError, ReversePath};
+use crate::syntax::xclient::{self, Claim};
 
 /// A command as the client sent it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// HELO host
-    Helo(Box<str>),
-    /// EHLO host
-    Ehlo(Box<str>),
+    Helo(Arc<str>),
+    /// EHLO host; LHLO where LMTP is spoken (RFC 2033 4.1).
+    Ehlo(Arc<str>),
     /// MAIL FROM
     Mail {
         /// Where reports go.
         reverse_path: ReversePath,
-        /// SIZE, in octets, if declared.
-        size: Option<u64>,
-        /// BODY, if declared.
-        body: Option<Body>,
+        /// What is declared of the message.
+        parameters: MailParameters,
     },
     /// RCPT TO
     Rcpt(ForwardPath),
@@ -37,10 +38,29 @@ pub enum Command {
     Noop,
     /// QUIT
     Quit,
-    /// VRFY
-    Vrfy,
+    /// VRFY, with what it asks for.
+    Vrfy(Box<str>),
     /// HELP, with its topic.
     Help(Box<str>),
+    /// XCLIENT, with who the client stands for.
+    Xclient(Box<Claim>),
+}
+
+/// The parameters of MAIL.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct MailParameters {
+    /// SIZE, in octets, if declared (RFC 1870 3).
+    pub size: Option<u64>,
+    /// BODY, if declared (RFC 6152 2).
+    pub body: Option<Body>,
+}
+
+impl MailParameters {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The value of BODY (RFC 6152).
@@ -53,36 +73,124 @@ pub enum Body {
     EightBitMime,
 }
 
-/// What every client may use.
-pub static OFFER: LazyLock<Offer> = LazyLock::new(|| Offer::new(Protocol::Smtp, false, 0));
+/// What a session understands.
+#[derive(Clone, Copy, Debug)]
+pub struct Grammar<'a> {
+    /// What is offered to its client.
+    pub offer: &'a Offer,
+    /// Whether what only harmless clients get wrong is refused, too.
+    pub strict: bool,
+}
 
-/// Reads a line without its CRLF.
-pub fn parse(line: &[u8]) -> Result<Command, Reply> {
-    if !line.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t')) {
-        return Err(reply::BAD_OCTETS);
+impl Grammar<'_> {
+    /// Reads a line without its CRLF.
+    pub fn parse(self, line: &[u8]) -> Result<Command, Reply> {
+        let octets = line.len() + 2;
+        if !line.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t')) {
+            return Err(reply::BAD_OCTETS);
+        }
+        let line = str::from_utf8(line.trim_ascii_end()).map_err(|_| reply::BAD_OCTETS)?;
+        let (name, argument) = line.split_once(' ').unwrap_or((line, ""));
+        let verb = match self.offer.verb(name.as_bytes()) {
+            Known::Served(verb) => verb,
+            Known::Refused => return Err(reply::NOT_SERVED),
+            Known::Unknown => return Err(reply::UNKNOWN_VERB),
+        };
+        if octets > self.offer.octets_max(verb) {
+            return Err(reply::LINE_TOO_LONG);
+        }
+        self.parse_argument(verb, argument.trim_start())
     }
-    let line = line.trim_ascii_end();
-    let (name, argument) =
-        line.split_at(line.iter().position(|&o| o == b' ').unwrap_or(line.len()));
-    let argument = str::from_utf8(argument).map_err(|_| reply::BAD_OCTETS)?.trim_start();
-    let verb = match OFFER.verb(name) {
-        Known::Served(verb) => verb,
-        Known::Refused => return Err(reply::NOT_SERVED),
-        Known::Unknown => return Err(reply::UNKNOWN_VERB),
-    };
-    match verb {
-        Verb::Helo => parse_hello(argument).map(Command::Helo),
-        Verb::Ehlo => parse_hello(argument).map(Command::Ehlo),
-        Verb::Mail => parse_mail(argument),
-        Verb::Rcpt => parse_rcpt(argument),
-        Verb::Data => bare(argument, Command::Data),
-        Verb::Rset => bare(argument, Command::Rset),
-        Verb::Quit => bare(argument, Command::Quit),
-        Verb::Noop => Ok(Command::Noop),
-        Verb::Help => Ok(Command::Help(argument.into())),
-        Verb::Vrfy if argument.is_empty() => Err(reply::BAD_ARGUMENT.with_text("verify what?")),
-        Verb::Vrfy => Ok(Command::Vrfy),
-        Verb::Lhlo | Verb::Xclient => Err(reply::NOT_SERVED),
+
+    fn parse_argument(self, verb: Verb, argument: &str) -> Result<Command, Reply> {
+        match verb {
+            Verb::Helo => self.parse_hello(argument).map(Command::Helo),
+            Verb::Ehlo | Verb::Lhlo => self.parse_hello(argument).map(Command::Ehlo),
+            Verb::Mail => self.parse_mail(argument),
+            Verb::Rcpt => self.parse_rcpt(argument),
+            Verb::Data => bare(argument, Command::Data),
+            Verb::Rset => bare(argument, Command::Rset),
+            Verb::Quit => bare(argument, Command::Quit),
+            Verb::Noop => Ok(Command::Noop),
+            Verb::Help => Ok(Command::Help(argument.into())),
+            Verb::Vrfy if argument.is_empty() => Err(reply::BAD_ARGUMENT.with_text("verify what?")),
+            Verb::Vrfy => Ok(Command::Vrfy(argument.into())),
+            Verb::Xclient => xclient::parse(argument)
+                .map(|claim| Command::Xclient(Box::new(claim)))
+                .map_err(|why| reply::BAD_ARGUMENT.with_text(why)),
+        }
+    }
+
+    /// Underscores, single labels and untagged IPv6 literals are common in real names and pass; a
+    /// name is one word of printable ASCII.
+    fn parse_hello(self, argument: &str) -> Result<Arc<str>, Reply> {
+        let usable = (1..=path::DOMAIN_OCTETS_MAX).contains(&argument.len())
+            && argument.bytes().all(|octet| octet.is_ascii_graphic());
+        let right = || path::check_domain(argument).is_ok() && !argument.contains('_');
+        if usable && (!self.strict || right()) {
+            Ok(argument.into())
+        } else {
+            Err(reply::BAD_HELLO)
+        }
+    }
+
+    fn parse_mail(self, argument: &str) -> Result<Command, Reply> {
+        let refuse = |error: PathError| reply::BAD_SENDER.with_text(error.0);
+        let (inside, words) = self.take_argument(argument, "FROM:", refuse)?;
+        let reverse_path = path::parse_reverse_path(inside).map_err(refuse)?;
+        let mut parameters = MailParameters::default();
+        for word in words.split_ascii_whitespace() {
+            let (name, value) = split_parameter(word);
+            let known = self.offer.mail_parameter(name).ok_or(reply::UNKNOWN_PARAMETER)?;
+            let repeated = match known {
+                Parameter::Size => parameters.size.replace(parse_size(value)?).is_some(),
+                Parameter::Body => parameters.body.replace(parse_body(value)?).is_some(),
+            };
+            if repeated {
+                return Err(reply::BAD_ARGUMENT.with_text("a parameter comes twice"));
+            }
+        }
+        Ok(Command::Mail { reverse_path, parameters })
+    }
+
+    fn parse_rcpt(self, argument: &str) -> Result<Command, Reply> {
+        let refuse = |error: PathError| reply::BAD_RECIPIENT.with_text(error.0);
+        let (inside, words) = self.take_argument(argument, "TO:", refuse)?;
+        let forward_path = path::parse_forward_path(inside).map_err(refuse)?;
+        // No extension built adds a parameter to RCPT.
+        if words.trim().is_empty() {
+            Ok(Command::Rcpt(forward_path))
+        } else {
+            Err(reply::UNKNOWN_PARAMETER)
+        }
+    }
+
+    /// Splits `FROM:<path> parameters` into what is between the brackets and the parameters.
+    fn take_argument<'a>(
+        self,
+        argument: &'a str,
+        keyword: &str,
+        refuse: impl Fn(PathError) -> Reply,
+    ) -> Result<(&'a str, &'a str), Reply> {
+        let after = argument
+            .split_at_checked(keyword.len())
+            .filter(|(word, _)| word.eq_ignore_ascii_case(keyword))
+            .map(|(_, after)| after)
+            .filter(|after| !after.trim_start().is_empty())
+            .ok_or_else(|| reply::BAD_ARGUMENT.with_text(format!("say {keyword}<address>")))?;
+        if self.strict && !after.starts_with('<') {
+            let why = "the address stands in brackets, right after the colon";
+            return Err(refuse(PathError(why)));
+        }
+        if self.strict && after.starts_with("<@") {
+            return Err(reply::SOURCE_ROUTE);
+        }
+        let (inside, rest) = path::take_path(after.trim_start()).map_err(&refuse)?;
+        if rest.is_empty() || rest.starts_with(' ') {
+            Ok((inside, rest))
+        } else {
+            Err(refuse(PathError("a space belongs after the path")))
+        }
     }
 }
 
@@ -94,63 +202,8 @@ fn bare(argument: &str, command: Command) -> Result<Command, Reply> {
     }
 }
 
-/// Underscores, single labels and untagged IPv6 literals are common in real names and pass; a name
-/// is one word of printable ASCII.
-fn parse_hello(argument: &str) -> Result<Box<str>, Reply> {
-    let usable = (1..=path::DOMAIN_OCTETS_MAX).contains(&argument.len())
-        && argument.bytes().all(|octet| octet.is_ascii_graphic());
-    if usable { Ok(argument.into()) } else { Err(reply::BAD_HELLO) }
-}
-
-fn parse_mail(argument: &str) -> Result<Command, Reply> {
-    let refuse = |error: PathError| reply::BAD_SENDER.with_text(error.0);
-    let (inside, parameters) = take_argument(argument, "FROM:", &refuse)?;
-    let reverse_path = path::parse_reverse_path(inside).map_err(refuse)?;
-    let (mut size, mut body) = (None, None);
-    for word in parameters.split_ascii_whitespace() {
-        let (name, value) = word.split_once('=').map_or((word, None), |(n, v)| (n, Some(v)));
-        let known = OFFER.mail_parameter(name).ok_or(reply::UNKNOWN_PARAMETER)?;
-        let repeated = match known {
-            Parameter::Size => size.replace(parse_size(value)?).is_some(),
-            Parameter::Body => body.replace(parse_body(value)?).is_some(),
-        };
-        if repeated {
-            return Err(reply::BAD_ARGUMENT.with_text("a parameter comes twice"));
-        }
-    }
-    Ok(Command::Mail { reverse_path, size, body })
-}
-
-fn parse_rcpt(argument: &str) -> Result<Command, Reply> {
-    let refuse = |error: PathError| reply::BAD_RECIPIENT.with_text(error.0);
-    let (inside, parameters) = take_argument(argument, "TO:", &refuse)?;
-    let forward_path = path::parse_forward_path(inside).map_err(refuse)?;
-    // No extension offered adds a parameter to RCPT.
-    if parameters.trim().is_empty() {
-        Ok(Command::Rcpt(forward_path))
-    } else {
-        Err(reply::UNKNOWN_PARAMETER)
-    }
-}
-
-/// Splits `FROM:<path> parameters` into what is between the brackets and the parameters.
-fn take_argument<'a>(
-    argument: &'a str,
-    keyword: &str,
-    refuse: &impl Fn(PathError) -> Reply,
-) -> Result<(&'a str, &'a str), Reply> {
-    let after = argument
-        .split_at_checked(keyword.len())
-        .filter(|(word, _)| word.eq_ignore_ascii_case(keyword))
-        .map(|(_, after)| after.trim_start())
-        .filter(|after| !after.is_empty())
-        .ok_or_else(|| reply::BAD_ARGUMENT.with_text(format!("say {keyword}<address>")))?;
-    let (inside, rest) = path::take_path(after).map_err(refuse)?;
-    if rest.is_empty() || rest.starts_with(' ') {
-        Ok((inside, rest))
-    } else {
-        Err(refuse(PathError("a space belongs after the path")))
-    }
+fn split_parameter(word: &str) -> (&str, Option<&str>) {
+    word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)))
 }
 
 /// Up to 20 digits (RFC 1870 3); what does not fit 64 bits is larger than any limit.
@@ -167,7 +220,8 @@ fn parse_body(value: Option<&str>) -> Result<Body, Reply> {
     match value {
         Some(value) if value.eq_ignore_ascii_case("7BIT") => Ok(Body::SevenBit),
         Some(value) if value.eq_ignore_ascii_case("8BITMIME") => Ok(Body::EightBitMime),
-        _ => Err(reply::BAD_ARGUMENT.with_text("BODY takes 7BIT or 8BITMIME")),
+        Some(_) => Err(reply::BAD_VALUE.with_text("BODY takes 7BIT or 8BITMIME")),
+        None => Err(reply::BAD_ARGUMENT.with_text("BODY takes 7BIT or 8BITMIME")),
     }
 }
 
@@ -176,19 +230,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::registry::offer::Protocol;
 
-    fn code(line: &str) -> u16 {
-        parse(line.as_bytes()).map_or_else(|reply| reply.code, |_| 250)
+    fn parse(line: &[u8], strict: bool) -> Result<Command, Reply> {
+        let offer = Offer::new(Protocol::Smtp, false, 1000);
+        Grammar { offer: &offer, strict }.parse(line)
+    }
+
+    fn code(line: &str, strict: bool) -> u16 {
+        parse(line.as_bytes(), strict).map_or_else(|reply| reply.code, |_| 250)
     }
 
     #[test]
     fn reads_the_parameters_of_mail() {
-        let command = parse(b"mail from: <a@b.example> size=10 BODY=8bitmime ").unwrap();
-        let Command::Mail { reverse_path, size, body } = command else { panic!("{command:?}") };
+        let command = parse(b"mail from: <a@b.example> size=10 BODY=8bitmime ", false).unwrap();
+        let Command::Mail { reverse_path, parameters } = command else { panic!("{command:?}") };
         assert_eq!(reverse_path.to_string(), "a@b.example");
-        assert_eq!((size, body), (Some(10), Some(Body::EightBitMime)));
-        assert_eq!(code("MAIL FROM:a@b.example SIZE=1"), 250);
-        assert_eq!(code("MAIL FROM:<>"), 250);
+        let expected = MailParameters { size: Some(10), body: Some(Body::EightBitMime) };
+        assert_eq!(parameters, expected);
+        assert_eq!(code("MAIL FROM:a@b.example SIZE=1", false), 250);
+        assert_eq!(code("MAIL FROM:<>", true), 250);
     }
 
     #[test]
@@ -203,7 +264,8 @@ mod tests {
             ("MAIL FROM:<a@b.example> SIZE=", 501),
             ("MAIL FROM:<a@b.example> SIZE=1 SIZE=2", 501),
             ("MAIL FROM:<a@b.example>SIZE=1", 501),
-            ("MAIL FROM:<a@b.example> BODY=BINARYMIME", 501),
+            ("MAIL FROM:<a@b.example> BODY", 501),
+            ("MAIL FROM:<a@b.example> BODY=BINARYMIME", 504),
             ("MAIL TO:<a@b.example>", 501),
             ("RCPT TO:<a@b.example> NOTIFY=NEVER", 555),
             ("RCPT TO:<>", 501),
@@ -212,6 +274,7 @@ mod tests {
             ("RSET x", 501),
             ("EHLO", 501),
             ("EHLO a b", 501),
+            ("LHLO a", 500),
             ("VRFY", 501),
             ("NOOP x", 250),
             ("HELP MAIL", 250),
@@ -219,23 +282,52 @@ mod tests {
             ("EHLO my_host", 250),
             ("EHLO \u{e9}", 500),
             ("NOOP \u{1}", 500),
+            ("XCLIENT ADDR=192.0.2.1", 502),
             ("NOOP\r", 500),
             ("NOOP\u{c}", 500),
         ] {
-            assert_eq!(code(line), expected, "{line}");
+            assert_eq!(code(line, false), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_strict_grammar_refuses_what_clients_get_wrong() {
+        for (line, expected) in [
+            ("MAIL FROM: <a@b.example>", 501),
+            ("MAIL FROM:a@b.example", 501),
+            ("MAIL FROM:<@relay.example:a@b.example>", 553),
+            ("RCPT TO: <a@b.example>", 501),
+            ("RCPT TO:<@relay.example:a@b.example>", 553),
+            ("EHLO my_host", 501),
+            ("EHLO 2001:db8::1", 501),
+        ] {
+            assert_eq!(code(line, true), expected, "{line}");
+            assert_eq!(code(line, false), 250, "{line}");
+        }
+        for line in ["EHLO host", "EHLO [192.0.2.1]", "EHLO [IPv6:2001:db8::1]", "NOOP  "] {
+            assert_eq!(code(line, true), 250, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_has_a_longest_line() {
+        let offer = Offer::new(Protocol::Smtp, false, 1000);
+        let line = |octets: usize| format!("NOOP {}", "x".repeat(octets - 7));
+        assert_eq!(code(&line(offer.octets_max(Verb::Noop)), false), 250);
+        assert_eq!(code(&line(offer.octets_max(Verb::Noop) + 1), false), 500);
+        assert!(offer.octets_max(Verb::Mail) > offer.octets_max(Verb::Noop));
     }
 
     proptest! {
         #[test]
-        fn no_line_panics(line in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = parse(&line);
+        fn no_line_panics(line in proptest::collection::vec(any::<u8>(), 0..600), strict: bool) {
+            let _ = parse(&line, strict);
         }
 
         #[test]
-        fn no_mail_argument_panics(argument in "[<>@:\"\\\\a-c .=0-9]{0,40}") {
-            let _ = parse(format!("MAIL FROM:{argument}").as_bytes());
-            let _ = parse(format!("RCPT TO:{argument}").as_bytes());
+        fn no_mail_argument_panics(argument in "[<>@:\"\\\\a-c .=0-9]{0,40}", strict: bool) {
+            let _ = parse(format!("MAIL FROM:{argument}").as_bytes(), strict);
+            let _ = parse(format!("RCPT TO:{argument}").as_bytes(), strict);
         }
     }
 }

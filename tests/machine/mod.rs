@@ -1,7 +1,8 @@
 //! The receiving session in the hands of a test: octets in, replies and messages out.
 //!
 //! Promises that all that was said and accepted is kept, in order. The judge accepts recipients of
-//! `local.example` other than `nobody`, defers `later`, and refuses the rest.
+//! `local.example` other than `nobody`, defers `later`, and refuses the rest; a message for `full` is
+//! put off after its content.
 
 #![allow(dead_code, reason = "each test target uses its own share")]
 #![allow(unreachable_pub, reason = "every test target includes this module")]
@@ -10,11 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use angarium::envelope::Envelope;
+use angarium::registry::offer::{Offer, Protocol};
 use angarium::registry::reply::{self, Reply};
 use angarium::session::limit::Limits;
-use angarium::session::{Output, Session, Settings};
+use angarium::session::{Output, Service, Session, Settings};
 use angarium::syntax::content::BareLineEnds;
 use angarium::syntax::path::{ForwardPath, Mailbox};
+use bytes::BytesMut;
 
 /// What opens a transaction up to its content.
 pub const OPENING: &str = "EHLO c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<u@local.example>\r\n\
@@ -28,7 +31,16 @@ pub fn settings(bare_line_ends: BareLineEnds) -> Settings {
         errors_max: 1_000,
         idle: Duration::from_secs(300),
     };
-    Settings { hostname: "mx.example".into(), limits, bare_line_ends }
+    Settings {
+        hostname: "mx.example".into(),
+        protocol: Protocol::Smtp,
+        offer: Arc::new(Offer::new(Protocol::Smtp, false, limits.message_octets_max)),
+        limits,
+        bare_line_ends,
+        strict: false,
+        verify: false,
+        service: Service::Open,
+    }
 }
 
 /// A message that was accepted.
@@ -44,10 +56,11 @@ pub struct Message {
 #[derive(Debug)]
 pub struct Machine {
     session: Session,
+    settings: Arc<Settings>,
     now: Instant,
     open: Option<Message>,
     /// What the client was sent.
-    pub sent: Vec<u8>,
+    pub sent: BytesMut,
     /// What was accepted.
     pub messages: Vec<Message>,
     /// The session has ended.
@@ -59,9 +72,11 @@ impl Machine {
     #[allow(clippy::disallowed_methods, reason = "the session needs some instant to start from")]
     pub fn new(settings: &Settings) -> Self {
         let now = Instant::now();
-        let session = Session::new(Arc::new(settings.clone()), now);
-        let (sent, messages) = (Vec::new(), Vec::new());
-        let mut machine = Self { session, now, open: None, sent, messages, closed: false };
+        let settings = Arc::new(settings.clone());
+        let session = Session::new(Arc::clone(&settings), now);
+        let (sent, messages) = (BytesMut::new(), Vec::new());
+        let mut machine =
+            Self { session, settings, now, open: None, sent, messages, closed: false };
         machine.work();
         machine
     }
@@ -74,35 +89,79 @@ impl Machine {
         }
     }
 
+    /// Lets time pass.
+    pub fn wait(&mut self, time: Duration) {
+        self.now += time;
+        if self.session.poll_timeout().is_some_and(|deadline| deadline <= self.now) {
+            self.session.handle_timeout();
+        }
+        self.work();
+    }
+
+    /// The service stops.
+    pub fn stop(&mut self) {
+        self.session.handle_stop();
+        self.work();
+    }
+
     /// The replies so far.
     pub fn replies(&self) -> String {
         String::from_utf8_lossy(&self.sent).into_owned()
     }
 
+    /// Drops what was said, accepted and kept of a message under way.
+    pub fn forget(&mut self) {
+        (self.sent, self.messages) = (BytesMut::new(), Vec::new());
+        if let Some(message) = &mut self.open {
+            message.content = Vec::new();
+        }
+    }
+
     fn work(&mut self) {
         while let Some(output) = self.session.poll_output(self.now) {
-            match output {
-                Output::Send(octets) => self.sent.extend_from_slice(&octets),
-                Output::JudgeSender { .. } => self.session.handle_sender(Ok(()), self.now),
-                Output::JudgeRecipient(path) => {
-                    self.session.handle_recipient(judge(&path), self.now);
-                }
-                Output::Begin(accepted) => {
-                    let envelope = accepted.envelope;
-                    self.open = Some(Message { envelope, content: Vec::new() });
-                }
-                Output::Content(piece) => {
-                    let message = self.open.as_mut().expect("content belongs to a message");
-                    message.content.extend_from_slice(&piece);
-                }
-                Output::Discard => self.open = None,
-                Output::Commit => {
-                    self.messages.push(self.open.take().expect("a commit ends a message"));
-                    self.session.handle_commit(Ok("ID"), self.now);
-                }
-                Output::Close => self.closed = true,
-            }
+            self.perform(output);
         }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Reply(reply) => reply.encode(&mut self.sent),
+            Output::JudgeSender { .. } => self.session.handle_sender(Ok(()), self.now),
+            Output::JudgeRecipient(path) => self.session.handle_recipient(judge(&path), self.now),
+            Output::Verify(text) => self.session.handle_verification(verify(&text), self.now),
+            Output::Impersonate(_) => {
+                self.session.handle_impersonation(Arc::clone(&self.settings), self.now);
+            }
+            Output::Begin(accepted) => {
+                let envelope = accepted.envelope;
+                self.open = Some(Message { envelope, content: Vec::new() });
+            }
+            Output::Content(piece) => {
+                let message = self.open.as_mut().expect("content belongs to a message");
+                message.content.extend_from_slice(&piece);
+            }
+            Output::Discard => self.open = None,
+            Output::Commit => self.commit(),
+            Output::Close => self.closed = true,
+        }
+    }
+
+    fn commit(&mut self) {
+        let message = self.open.take().expect("a commit ends a message");
+        let mut recipients = message.envelope.recipients.iter();
+        if recipients.any(|recipient| recipient.address.local_part() == "full") {
+            return self.session.handle_commit(Err(reply::NO_ROOM), self.now);
+        }
+        self.messages.push(message);
+        self.session.handle_commit(Ok("ID"), self.now);
+    }
+}
+
+fn verify(text: &str) -> Reply {
+    let Ok(mailbox) = text.trim_matches(['<', '>']).parse() else { return reply::AMBIGUOUS };
+    match judge(&ForwardPath::Mailbox(mailbox)) {
+        Ok(mailbox) => reply::VERIFIED.with_text(format!("<{mailbox}>")),
+        Err(refusal) => refusal,
     }
 }
 
