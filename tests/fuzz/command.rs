@@ -1,0 +1,119 @@
+//! Command lines: what was read is printed and read again as the same.
+
+use std::sync::LazyLock;
+
+use angarium::registry::offer::{LINE_OCTETS_MAX, Offer, Protocol};
+use angarium::registry::reply::Reply;
+use angarium::syntax::command::{Body, Command, Grammar, MailParameters};
+use bytes::BytesMut;
+use fastrand::Rng;
+
+use crate::Target;
+
+pub(crate) const WORDS: &[&str] = &[
+    "MAIL FROM:",
+    "RCPT TO:",
+    "EHLO ",
+    "HELO ",
+    "DATA",
+    "RSET",
+    "NOOP",
+    "QUIT",
+    "VRFY ",
+    "HELP ",
+    "<>",
+    "<a@b.example>",
+    "<Postmaster>",
+    "<\"a b\"@c.example>",
+    "<@x,@y:a@b.example>",
+    "\"",
+    "\\",
+    "@",
+    ":",
+    "[192.0.2.1]",
+    "[IPv6:2001:db8::1]",
+    " SIZE=",
+    " BODY=8BITMIME",
+    " BODY=7BIT",
+    " ",
+    "18446744073709551616",
+    "\t",
+    "é",
+    " NOTIFY=NEVER",
+    " SMTPUTF8",
+    "EXPN",
+    "TURN",
+    "=",
+    ".",
+];
+
+pub(crate) const TARGET: Target =
+    Target { name: "command", words: WORDS, octets_max: 3_000, check };
+
+/// What a stranger's line is read as.
+pub(crate) fn parse(line: &[u8]) -> Result<Command, Reply> {
+    static OFFER: LazyLock<Offer> = LazyLock::new(|| Offer::new(Protocol::Smtp, false, 50 << 20));
+    Grammar { offer: &OFFER, strict: false }.parse(line)
+}
+
+/// The command as we would send it.
+pub(crate) fn print(command: &Command) -> String {
+    match command {
+        Command::Helo(name) => format!("HELO {name}"),
+        Command::Ehlo(name) => format!("EHLO {name}"),
+        Command::Mail { reverse_path, parameters: MailParameters { size, body } } => {
+            let size = size.map_or(String::new(), |size| format!(" SIZE={size}"));
+            let body = match body {
+                None => "",
+                Some(Body::SevenBit) => " BODY=7BIT",
+                Some(Body::EightBitMime) => " BODY=8BITMIME",
+            };
+            format!("MAIL FROM:<{reverse_path}>{size}{body}")
+        }
+        Command::Rcpt(path) => format!("RCPT TO:<{path}>"),
+        Command::Data => "DATA".into(),
+        Command::Rset => "RSET".into(),
+        Command::Noop => "NOOP".into(),
+        Command::Quit => "QUIT".into(),
+        Command::Vrfy(whom) => format!("VRFY {whom}"),
+        Command::Help(topic) => format!("HELP {topic}"),
+        Command::Xclient(_) => panic!("offered to nobody here"),
+    }
+}
+
+/// A refusal is one that refuses, registered, and fit for the wire.
+fn check_refusal(reply: &Reply) {
+    assert!((500..=599).contains(&reply.code), "{reply}");
+    let status = reply.status.expect("a refusal has an enhanced status");
+    assert!(status.class == 5 && status.name().is_some(), "{reply}");
+    let mut wire = BytesMut::new();
+    reply.encode(&mut wire);
+    let lines = wire.strip_suffix(b"\r\n").unwrap().split(|octet| *octet == b'\n');
+    assert!(lines.clone().all(|line| line.len() <= 512), "{reply}");
+    let text = wire.iter().filter(|octet| octet.is_ascii_control()).count();
+    assert_eq!(text, 2 * lines.count(), "{reply}");
+}
+
+fn check(line: &[u8], random: &mut Rng) {
+    let read = parse(line);
+    // Neither the case of a verb nor white space at the end counts.
+    let mut other = line.to_vec();
+    let verb = line.iter().take_while(|octet| octet.is_ascii_alphabetic()).count();
+    other[..verb].iter_mut().filter(|_| random.bool()).for_each(|octet| *octet ^= 0x20);
+    other.extend_from_slice(random.choice([&b""[..], b" ", b"\t", b" \t "]).unwrap());
+    // White space counts for the length of a line alone.
+    if other.len() + 2 <= LINE_OCTETS_MAX {
+        assert_eq!(parse(&other), read);
+    }
+    match read {
+        Ok(command) => {
+            assert!(
+                line.iter()
+                    .all(|octet| matches!(octet, b' '..=b'~') || octet.is_ascii_whitespace())
+            );
+            let printed = print(&command);
+            assert_eq!(parse(printed.as_bytes()), Ok(command), "{printed}");
+        }
+        Err(refusal) => check_refusal(&refusal),
+    }
+}
