@@ -84,6 +84,7 @@ fn read_from_outside(spool: &Path) {
     assert!(read.status.success() != said.contains("is not whole"), "{said}");
 }
 
+/// Checks: T13 T14 B07
 #[test]
 fn every_acknowledged_message_survives_kill_9() {
     let default_seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -122,6 +122,7 @@ fn scripts() -> Vec<PathBuf> {
     paths
 }
 
+/// Checks: S04
 #[test]
 fn deliveries() {
     for path in scripts() {
@@ -129,6 +130,8 @@ fn deliveries() {
         for by_octet in [false, true] {
             eprintln!("{} by octet: {by_octet}", path.display());
             let mut player = Player::new(&script, by_octet);
+            player.drain();
+            assert_eq!(player.said, "", "nothing is said before the greeting");
             for line in script.lines() {
                 player.step(line);
             }

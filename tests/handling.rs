@@ -116,6 +116,7 @@ fn a_mailstore_gets_everything_as_it_is() {
     assert_eq!(arrived(&store), long);
 }
 
+/// Checks: G13
 #[test]
 fn long_lines_pass_unless_the_route_minds() {
     let long = [b"Subject: x\r\n\r\n", [b'x'; 999].as_slice(), b"\r\n"].concat();

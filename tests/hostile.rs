@@ -125,6 +125,7 @@ fn nul_and_eight_bit_octets() {
     assert_eq!(store.count(), 1);
 }
 
+/// Checks: P03
 #[test]
 fn a_hundred_thousand_recipients() {
     let (daemon, store) = victim();
@@ -178,6 +179,7 @@ fn a_hundred_thousand_good_recipients_are_cut_at_the_limit() {
     assert_eq!(got, 1000, "each accepted recipient once");
 }
 
+/// Checks: Q05
 #[test]
 fn slow_and_idle_clients_cost_others_nothing() {
     raise_open_files();

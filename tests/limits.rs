@@ -34,6 +34,7 @@ fn quits(store: &Store) -> usize {
     store.transcript().iter().filter(|line| *line == "QUIT").count()
 }
 
+/// Checks: T25
 #[test]
 fn a_connection_carries_no_more_messages_than_the_next_hop_allows() {
     let site =
@@ -50,6 +51,7 @@ fn a_connection_carries_no_more_messages_than_the_next_hop_allows() {
     }
 }
 
+/// Checks: Q04 T32
 #[test]
 fn a_transaction_has_no_more_recipients_than_the_next_hop_allows() {
     let store = Store::tcp(Behaviour::next_hop());

@@ -59,6 +59,7 @@ fn text(delivery: &Delivery) -> String {
     String::from_utf8(delivery.content.clone()).unwrap()
 }
 
+/// Checks: B02 B04 B08 T33
 #[test]
 fn one_refused_of_two_makes_one_report() {
     let scene = Scene::new();
@@ -95,6 +96,7 @@ fn one_refused_of_two_makes_one_report() {
     assert!(text.contains(&format!("queue id {id}")), "{text}");
 }
 
+/// Checks: B03 B04
 #[test]
 fn a_report_that_fails_is_the_end() {
     let scene = Scene::new();
@@ -111,6 +113,7 @@ fn a_report_that_fails_is_the_end() {
     assert_eq!(scene.senders.count(), 0);
 }
 
+/// Checks: Q02
 #[test]
 fn what_expires_is_told_with_its_last_reason() {
     let mut scene = Scene::new();
@@ -127,6 +130,7 @@ fn what_expires_is_told_with_its_last_reason() {
     assert_eq!(scene.senders.count(), 1);
 }
 
+/// Checks: B10
 #[test]
 fn a_delay_is_told_once_and_only_to_those_who_may_relay() {
     let scene = Scene::new();

@@ -36,6 +36,7 @@ fn angarium(arguments: &[&str]) -> (String, String, i32) {
     (text(done.stdout), text(done.stderr), done.status.code().unwrap())
 }
 
+/// Checks: T27
 #[test]
 fn stopping_lets_content_finish_and_exits_0() {
     let store = Store::tcp(Behaviour::default());
@@ -336,6 +337,7 @@ fn soft_bounce_refuses_and_fails_nothing_for_good() {
     assert_eq!(daemon.rows()[0]["recipients"][0]["state"], "pending");
 }
 
+/// Checks: Q03
 #[test]
 fn an_outage_raises_an_alarm_and_ends_with_the_mail_going_at_once() {
     let mut store = Store::tcp(Behaviour::default());
@@ -379,6 +381,7 @@ fn what_the_operator_removes_stays_removed() {
     assert!(delivered.len() == 1 && delivered[0].contains(&kept), "{delivered:?}");
 }
 
+/// Checks: Q11 Q01
 #[test]
 fn attempts_and_reasons_survive_a_restart() {
     let store = Store::tcp(Behaviour::default());
