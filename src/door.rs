@@ -13,7 +13,7 @@ mod early;
 mod lists;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -198,11 +198,17 @@ impl Visit {
 
     /// Whether judging a recipient may take its time.
     pub fn must_ask(&self) -> bool {
-        !self.spared && self.listing.is_none() && !self.rules.lists.is_empty()
+        self.may_be_listed() && self.listing.is_none() && !self.rules.lists.is_empty()
+    }
+
+    /// No list knows this machine.
+    fn may_be_listed(&self) -> bool {
+        let here = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        !self.spared && !here.contains(&self.client.to_canonical())
     }
 
     async fn judge_listing(&mut self, recipient: &ForwardPath) -> Result<(), Refusal> {
-        if self.spared || is_postmaster(recipient) {
+        if !self.may_be_listed() || is_postmaster(recipient) {
             return Ok(());
         }
         if self.listing.is_none() {

@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             Ok(path) => path,
             Err(reply) => return Ok(reply),
         };
-        Ok(match self.judge_recipient(&path).await? {
+        Ok(match self.find_recipient(&path).await? {
             Ok(mailbox) => reply::VERIFIED.with_text(format!("<{mailbox}>")),
             Err(refusal) => refusal,
         })
@@ -346,6 +346,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         if let Err(refusal) = self.visit.judge_recipient(path).await {
             return Ok(Err(self.turned_away(&refusal, path)));
         }
+        self.find_recipient(path).await
+    }
+
+    /// Whether there is a way to a recipient, and a mailbox where it is known.
+    async fn find_recipient(
+        &mut self,
+        path: &ForwardPath,
+    ) -> Result<Result<Mailbox, Reply>, Ending> {
         let table = Arc::clone(&self.rules.table);
         let mut judgement = recipient::judge(&table, self.peer.may_relay, path);
         let verdict = loop {
