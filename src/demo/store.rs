@@ -149,7 +149,8 @@ impl Store {
     }
 
     fn parse(&self, line: &[u8]) -> Result<Command, u16> {
-        Grammar { offer: &self.offer, strict: false }.parse(line).map_err(|refusal| refusal.code)
+        let grammar = Grammar { offer: &self.offer, strict: false };
+        grammar.parse(line.trim_ascii_end()).map_err(|refusal| refusal.code)
     }
 
     fn judge(&self, recipient: String, recipients: &mut Vec<String>) -> String {
