@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::syntax::path::DOMAIN_OCTETS_MAX;
 use crate::syntax::xtext;
 
 /// The attributes, as they are offered.
@@ -57,9 +58,8 @@ impl Claim {
             "NAME" => self.name = Some(value.into()),
             "ADDR" => self.address = Some(parse_address(value).ok_or("ADDR takes an address")?),
             "PORT" => self.port = Some(value.parse().map_err(|_| "PORT takes a port")?),
-            "HELO" if value.bytes().all(|octet| octet.is_ascii_graphic()) => {
-                self.hello = Some(value.into());
-            }
+            // No longer than what HELO itself may bring: it goes into a line of the trace.
+            "HELO" if is_name(value) => self.hello = Some(value.into()),
             "HELO" => return Err("HELO takes a host name"),
             "PROTO" if value.eq_ignore_ascii_case("ESMTP") => self.extended = true,
             "PROTO" if value.eq_ignore_ascii_case("SMTP") => self.extended = false,
@@ -69,6 +69,11 @@ impl Claim {
         }
         Ok(())
     }
+}
+
+fn is_name(value: &str) -> bool {
+    (1..=DOMAIN_OCTETS_MAX).contains(&value.len())
+        && value.bytes().all(|octet| octet.is_ascii_graphic())
 }
 
 /// An IPv4 address, or an IPv6 address with or without its tag.
@@ -117,5 +122,8 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        let hello = |octets: usize| parse(&format!("HELO={}", "x".repeat(octets)));
+        assert!(hello(255).is_ok());
+        assert!(hello(256).is_err() && hello(0).is_err());
     }
 }
