@@ -10,7 +10,7 @@ mod bursts;
 
 use std::hint::black_box;
 
-use angarium::registry::offer::{Offer, Protocol};
+use angarium::registry::offer::{Offer, Protocol, Terms};
 use angarium::syntax::command::Grammar;
 use smtp_proto::Request;
 
@@ -38,7 +38,7 @@ fn main() {
     if !has("--bench") || has("--test") || has("--list") {
         return;
     }
-    let offer = Offer::new(Protocol::Smtp, false, 50 << 20);
+    let offer = Offer::new(&Terms::new(Protocol::Smtp, 50 << 20));
     let grammar = Grammar { offer: &offer, strict: false };
     let ours = per_line(|line| {
         let line = line.strip_suffix("\r\n").unwrap_or(line).as_bytes();

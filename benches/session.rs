@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use angarium::registry::offer::{Offer, Protocol};
+use angarium::registry::offer::{Offer, Protocol, Terms};
 use angarium::session::limit::Limits;
-use angarium::session::{Output, Service, Session, Settings};
+use angarium::session::{Output, Service, Session, Settings, Standing};
 use angarium::syntax::content::{BareLineEnds, Decoder, Encoder, TraitReader};
 use angarium::syntax::header::HopCounter;
 use angarium::syntax::path::ForwardPath;
@@ -71,12 +71,13 @@ fn bench_message() {
     let settings = Settings {
         hostname: "mx.ours.example".into(),
         protocol: Protocol::Smtp,
-        offer: Arc::new(Offer::new(Protocol::Smtp, false, limits.message_octets_max)),
+        offer: Arc::new(Offer::new(&Terms::new(Protocol::Smtp, limits.message_octets_max))),
         limits,
         bare_line_ends: BareLineEnds::Refuse,
         strict: false,
         verify: false,
         service: Service::Open,
+        standing: Standing::default(),
     };
     let (settings, client, now) = (Arc::new(settings), client(), Instant::now());
     let mut unsent = BytesMut::with_capacity(4096);

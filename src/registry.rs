@@ -8,6 +8,7 @@ pub mod export;
 pub mod extension;
 pub mod file;
 pub mod grammar;
+pub mod mechanism;
 pub mod names;
 pub mod offer;
 pub mod page;

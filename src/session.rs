@@ -10,6 +10,7 @@
 //!                     ▲                                  │ DATA
 //!                     └─ replies ◀── Committing ◀──dot── Content
 //! ```
+//! VRFY, XCLIENT, STARTTLS and AUTH leave Ready for a state that waits for their answer.
 //! Every other move is forbidden; a state owns exactly what is true in it, so nothing is ever reset.
 
 mod answers;
@@ -17,6 +18,8 @@ mod command;
 mod content;
 pub mod limit;
 mod line;
+mod secure;
+mod standing;
 mod transaction;
 mod turn;
 
@@ -26,20 +29,25 @@ use std::time::Instant;
 
 use crate::envelope::Envelope;
 use crate::metric::Stage;
-use crate::registry::offer::{Offer, Protocol};
+use crate::registry::mechanism::Mechanism;
+use crate::registry::offer::{Known, Offer, Protocol};
 use crate::registry::reply::{self, Reply};
+use crate::registry::verb::Verb;
 use crate::syntax::command::{Command, Grammar};
 use crate::syntax::content::BareLineEnds;
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
+use crate::syntax::sasl::Response;
 use crate::syntax::xclient::Claim;
 
 use answers::Answers;
 use command::Hello;
 use content::Content;
-use limit::Limits;
+use limit::{COMMAND_OCTETS_MAX, Limits};
 use line::{Line, LineReader};
 use transaction::Transaction;
 use turn::Turn;
+
+pub use standing::{Demand, Standing};
 
 /// Outputs that wait at a time, where nobody sends commands in batches.
 const OUTPUTS: usize = 4;
@@ -63,6 +71,8 @@ pub struct Settings {
     pub verify: bool,
     /// Whether mail is taken at all.
     pub service: Service,
+    /// How this client stands.
+    pub standing: Standing,
 }
 
 /// Whether a listener takes mail (rfc5321bis 3.1).
@@ -96,6 +106,21 @@ pub enum Output {
     Verify(Box<str>),
     /// A trusted proxy speaks for another client: answer with `handle_impersonation`.
     Impersonate(Box<Claim>),
+    /// Answer with `handle_start_tls`.
+    StartTls,
+    /// Send what waits, take the handshake, and answer with `handle_secured`; or close.
+    Handshake,
+    /// Begin a SASL exchange; answer with `handle_challenge` or `handle_login`.
+    Authenticate {
+        /// By this mechanism.
+        mechanism: Mechanism,
+        /// With this initial response, if one came.
+        initial: Option<Response>,
+    },
+    /// Go on with the exchange; answer as before.
+    Respond(Response),
+    /// The exchange is over, without an end: forget it.
+    CancelExchange,
     /// Content begins: open a place for it.
     Begin(Box<Accepted>),
     /// The next piece of content.
@@ -134,6 +159,14 @@ enum State {
     Verifying(Box<Self>),
     /// Waiting to be taken for another client.
     Impersonating(Option<Hello>),
+    /// Waiting for leave to begin a handshake.
+    Preparing(Hello),
+    /// Waiting for the end of the handshake.
+    Securing,
+    /// Waiting for a challenge or a verdict.
+    Authenticating(Hello),
+    /// Waiting for the client's response.
+    Responding(Hello),
     Content(Content),
     /// Waiting for the commit.
     Committing(Answers),
@@ -266,7 +299,7 @@ impl Session {
     /// Tells that the service is stopping: content under way is finished, then 421.
     pub fn handle_stop(&mut self) {
         self.stopping = true;
-        if self.state.takes_commands() {
+        if self.state.takes_lines() {
             self.close_with(reply::SHUTTING_DOWN);
         }
     }
@@ -280,7 +313,7 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Content(_) => Some(self.deadline),
-            state if state.takes_commands() => Some(self.deadline),
+            state if state.takes_lines() => Some(self.deadline),
             _ => None,
         }
     }
@@ -302,6 +335,9 @@ impl Session {
         if self.state.takes_commands() {
             return self.read_command(now);
         }
+        if matches!(self.state, State::Responding(_)) {
+            return self.read_response(now);
+        }
         if !matches!(self.state, State::Content(_)) || self.lines.rest().is_empty() {
             return false;
         }
@@ -314,7 +350,8 @@ impl Session {
 
     fn read_command(&mut self, now: Instant) -> bool {
         let grammar = Grammar { offer: &self.settings.offer, strict: self.settings.strict };
-        let command = self.lines.take(|line| match line {
+        let octets_max = self.line_octets_max();
+        let command = self.lines.take(octets_max, |line| match line {
             Line::TooLong => Err(reply::LINE_TOO_LONG),
             Line::BareLineFeed => Err(reply::BARE_LINE_FEED),
             Line::Whole(octets) => grammar.parse(octets),
@@ -323,10 +360,22 @@ impl Session {
         self.deadline = now + self.settings.limits.idle;
         if self.stopping {
             self.close_with(reply::SHUTTING_DOWN);
+        } else if command == Ok(Command::StartTls) && !self.lines.rest().is_empty() {
+            self.close_with(reply::SPOKE_BEFORE_TLS);
         } else {
             self.handle_command(command);
         }
         true
+    }
+
+    /// The longest line now, with its CRLF: longer while the client may send what AUTH allows.
+    fn line_octets_max(&self) -> usize {
+        let Settings { offer, standing, .. } = &*self.settings;
+        if !standing.authenticated && offer.verb(b"AUTH") == Known::Served(Verb::Auth) {
+            offer.octets_max(Verb::Auth)
+        } else {
+            COMMAND_OCTETS_MAX
+        }
     }
 
     fn handle_command(&mut self, command: Result<Command, Reply>) {
@@ -337,7 +386,10 @@ impl Session {
             (State::Refused, Ok(command)) if command != Command::Quit => {
                 turn.stay(reply::BAD_SEQUENCE.with_text("no mail is taken here"), State::Refused)
             }
-            (state, Ok(command)) => command::handle(state, command, turn),
+            (state, Ok(command)) => match turn.settings.standing.refusal(&command) {
+                Some(refusal) => turn.stay(refusal, state),
+                None => command::handle(state, command, turn),
+            },
             (state, Err(refusal)) => turn.stay(refusal, state),
         };
         if self.errors > self.settings.limits.errors_max {
@@ -369,6 +421,11 @@ impl Session {
 }
 
 impl State {
+    /// Whether a line is waited for.
+    fn takes_lines(&self) -> bool {
+        self.takes_commands() || matches!(self, Self::Responding(_))
+    }
+
     /// Whether the next line is a command.
     fn takes_commands(&self) -> bool {
         matches!(self, Self::Refused | Self::Greeted | Self::Ready(_) | Self::Transaction(_))

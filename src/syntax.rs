@@ -12,6 +12,7 @@ pub mod local_part;
 mod mailbox;
 pub mod path;
 pub mod reply;
+pub mod sasl;
 pub mod stream;
 pub mod xclient;
 pub mod xtext;

@@ -10,7 +10,9 @@
 //! a RCPT that are accepted. `wait 5m` lets time pass, `stop` ends the service, `closed` is where the
 //! server must have closed the connection. `set size N`, `set recipients N`, `set errors N`,
 //! `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`, `set none` change
-//! the settings. `tests/machine` has the judge.
+//! the settings; `set starttls` offers TLS, `set busy` has no room for a handshake, `set submission`
+//! demands TLS and a login, `set clear` only the login, `set auth` allows one. What follows
+//! `handshake` comes under TLS. `tests/machine` has the judge.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,9 +26,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use angarium::registry::offer::{Offer, Protocol};
+use angarium::registry::mechanism::Mechanism;
+use angarium::registry::offer::{Offer, Protocol, StartTls, Terms};
 use angarium::registry::status::EnhancedStatus;
-use angarium::session::{Service, Settings};
+use angarium::session::{Demand, Service, Settings};
 use angarium::syntax::content::BareLineEnds;
 
 use machine::Machine;
@@ -47,11 +50,23 @@ const CLOSED: &str = "<closed>\r\n";
 enum Step {
     Say(Vec<u8>),
     Wait(Duration),
+    Handshake,
     Stop,
+}
+
+/// What the script says of its listener and client.
+#[derive(Default)]
+struct Facts {
+    trusted: bool,
+    start_tls: bool,
+    busy: bool,
+    auth: bool,
 }
 
 struct Script {
     settings: Settings,
+    /// What holds after a handshake.
+    secured: Option<Settings>,
     steps: Vec<Step>,
     server: String,
     messages: Vec<Vec<u8>>,
@@ -91,8 +106,9 @@ fn repeat(text: &str) -> Option<(usize, (&str, &str))> {
 fn parse(path: &Path) -> Script {
     let mut settings = machine::settings(BareLineEnds::Refuse);
     settings.limits.message_octets_max = 10_000;
-    let mut script = Script { settings, steps: vec![], server: String::new(), messages: vec![] };
-    let mut trusted = false;
+    let mut script =
+        Script { settings, secured: None, steps: vec![], server: String::new(), messages: vec![] };
+    let mut facts = Facts::default();
     for line in std::fs::read_to_string(path).unwrap().lines() {
         let (head, rest) = line.split_at_checked(3).unwrap_or((line, ""));
         match head {
@@ -102,11 +118,10 @@ fn parse(path: &Path) -> Script {
             "S: " => script.server.push_str(&format!("{rest}\r\n")),
             "M| " => script.messages.push(unescape(rest)),
             _ if line.starts_with('#') || line.is_empty() => {}
-            _ => script.direct(line, &mut trusted),
+            _ => script.direct(line, &mut facts),
         }
     }
-    let Settings { protocol, limits, .. } = &script.settings;
-    script.settings.offer = Arc::new(Offer::new(*protocol, trusted, limits.message_octets_max));
+    script.offer(&facts);
     script
 }
 
@@ -115,12 +130,35 @@ impl Script {
         self.steps.push(Step::Say(octets.into()));
     }
 
+    /// Makes the offers before and after a handshake.
+    fn offer(&mut self, facts: &Facts) {
+        let Settings { protocol, limits, .. } = &self.settings;
+        let protected = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
+        let terms = |start_tls, count| Terms {
+            trusted: facts.trusted,
+            start_tls,
+            mechanisms: facts.auth.then_some(&protected[..count]),
+            ..Terms::new(*protocol, limits.message_octets_max)
+        };
+        let start_tls = if facts.start_tls { StartTls::Offered } else { StartTls::Absent };
+        let clear = self.settings.standing.demand == Demand::Login;
+        let offer = Arc::new(Offer::new(&terms(start_tls, if clear { 3 } else { 1 })));
+        let mut secured = self.settings.clone();
+        secured.standing.tls = true;
+        if secured.standing.demand == Demand::Tls {
+            secured.standing.demand = Demand::Login;
+        }
+        secured.offer = Arc::new(Offer::new(&terms(StartTls::Done, 3)));
+        self.secured = Some(secured).filter(|_| !facts.busy);
+        self.settings.offer = offer;
+    }
+
     fn exchange(&mut self, (client, server): (&str, &str)) {
         self.say(client);
         self.server.push_str(server);
     }
 
-    fn direct(&mut self, line: &str, trusted: &mut bool) {
+    fn direct(&mut self, line: &str, facts: &mut Facts) {
         let settings = &mut self.settings;
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["hello"] => self.exchange(HELLO),
@@ -137,7 +175,19 @@ impl Script {
             ["set", "strict"] => settings.strict = true,
             ["set", "vrfy"] => settings.verify = true,
             ["set", "lmtp"] => settings.protocol = Protocol::Lmtp,
-            ["set", "proxy"] => *trusted = true,
+            ["handshake"] => self.steps.push(Step::Handshake),
+            ["set", "starttls"] => facts.start_tls = true,
+            ["set", "busy"] => (facts.start_tls, facts.busy) = (true, true),
+            ["set", "auth"] => facts.auth = true,
+            ["set", "clear"] => {
+                facts.auth = true;
+                settings.standing.demand = Demand::Login;
+            }
+            ["set", "submission"] => {
+                (facts.start_tls, facts.auth) = (true, true);
+                settings.standing.demand = Demand::Tls;
+            }
+            ["set", "proxy"] => facts.trusted = true,
             ["set", "closed"] => settings.service = Service::Closed,
             ["set", "none"] => settings.service = Service::None,
             _ => panic!("not a line of a script: {line}"),
@@ -162,12 +212,13 @@ impl Script {
 }
 
 /// What the server says, and the messages it accepts.
-fn play(settings: &Settings, steps: &[Step]) -> (String, Vec<Vec<u8>>) {
-    let mut machine = Machine::new(settings);
+fn play(script: &Script, steps: &[Step]) -> (String, Vec<Vec<u8>>) {
+    let mut machine = Machine::new(&script.settings).with_tls(script.secured.clone());
     for step in steps {
         match step {
             Step::Say(octets) => machine.say(octets),
             Step::Stop => machine.stop(),
+            Step::Handshake => {}
             Step::Wait(time) => machine.wait(*time),
         }
     }
@@ -205,7 +256,7 @@ fn dialogues() {
         let script = parse(&path);
         let ways = [("lines", script.steps.clone()), ("octets", script.cut(1))];
         for (way, steps) in ways.into_iter().chain([("whole", script.cut(usize::MAX))]) {
-            let (sent, messages) = play(&script.settings, &steps);
+            let (sent, messages) = play(&script, &steps);
             if (&sent, &messages) != (&script.server, &script.messages) {
                 let name = path.display();
                 faults.push(format!("{name} by {way}: the server said\n{sent}\n{messages:?}\n"));

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::registry::offer::{Offer, Protocol};
+use crate::registry::offer::{Offer, Protocol, Terms};
 use crate::syntax::command::{Command, Grammar};
 use crate::syntax::content::{BareLineEnds, Decoder};
 
@@ -89,7 +89,7 @@ impl Store {
             }
         }
         let protocol = if users.is_some() { Protocol::Lmtp } else { Protocol::Smtp };
-        let offer = Arc::new(Offer::new(protocol, false, 0));
+        let offer = Arc::new(Offer::new(&Terms::new(protocol, 0)));
         let count = Arc::new(AtomicU64::new(0));
         Ok(Self { folder: folder.to_owned(), users, offer, count })
     }

@@ -1,10 +1,12 @@
 //! What one listener offers to one client: made of the registry's rows, and asked at each command.
 //!
 //! Promises that a keyword, verb or parameter is offered only by an [`Offered`] row or the base
-//! protocol, that bilateral extensions are shown to trusted clients alone, and that no look-up
-//! allocates. One offer is shared by all sessions that it holds for.
+//! protocol, that bilateral extensions are shown to trusted clients alone, that no mechanism is
+//! listed which the channel forbids, and that no look-up allocates. One offer is shared by all
+//! sessions that it holds for.
 
 use super::extension::{self, Extension, Offered, Support, head};
+use super::mechanism::Mechanism;
 use super::verb::Verb;
 
 pub use super::parameter::Parameter;
@@ -36,6 +38,41 @@ pub enum Known {
     Unknown,
 }
 
+/// What an offer depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Whether the client is trusted with bilateral extensions.
+    pub trusted: bool,
+    /// Largest message, in octets.
+    pub message_octets_max: u64,
+    /// Whether the connection can turn into TLS.
+    pub start_tls: StartTls,
+    /// The mechanisms for this channel, perhaps none of those there are; `None` where nobody can
+    /// authenticate at all.
+    pub mechanisms: Option<&'a [Mechanism]>,
+}
+
+impl Terms<'_> {
+    /// The terms of a stranger, in clear and with no way out of that.
+    pub fn new(protocol: Protocol, message_octets_max: u64) -> Self {
+        let start_tls = StartTls::Absent;
+        Self { protocol, trusted: false, message_octets_max, start_tls, mechanisms: None }
+    }
+}
+
+/// Whether a connection can turn into TLS (RFC 3207).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartTls {
+    /// Not here: 502.
+    Absent,
+    /// It can.
+    Offered,
+    /// It is under TLS: not offered again, and 503.
+    Done,
+}
+
 /// What is offered.
 #[derive(Debug)]
 pub struct Offer {
@@ -48,12 +85,13 @@ pub struct Offer {
     rcpt_parameters: Vec<Parameter>,
     /// Octets that extensions add to the line of a verb.
     length_added: Vec<(&'static str, usize)>,
+    mechanisms: Vec<Mechanism>,
 }
 
 impl Offer {
-    /// What a listener of this protocol offers to a client, up to the given size of a message; to
-    /// a trusted one bilateral extensions as well.
-    pub fn new(protocol: Protocol, trusted: bool, message_octets_max: u64) -> Self {
+    /// What is offered on these terms.
+    pub fn new(terms: &Terms<'_>) -> Self {
+        let protocol = terms.protocol;
         let base = Verb::ALL.iter().filter(|verb| speaks(protocol, **verb));
         let mut offer = Self {
             ehlo: String::new(),
@@ -63,6 +101,7 @@ impl Offer {
             mail_parameters: Vec::new(),
             rcpt_parameters: Vec::new(),
             length_added: Vec::new(),
+            mechanisms: terms.mechanisms.unwrap_or_default().to_vec(),
         };
         let place = |row: &&Extension| {
             FIRST.iter().position(|keyword| row.is(keyword)).unwrap_or(FIRST.len())
@@ -70,9 +109,9 @@ impl Offer {
         let mut rows: Vec<&'static Extension> = extension::all().iter().collect();
         rows.sort_by_key(place);
         for row in rows {
-            let withheld = row.is_bilateral() && !(trusted && protocol == Protocol::Smtp);
-            match row.offer() {
-                Ok(offered) if !withheld => offer.add(offered, message_octets_max),
+            match (row.offer(), terms.place(row)) {
+                (Ok(offered), Place::Listed) => offer.add(offered, terms.message_octets_max),
+                (Ok(_), Place::Served) => offer.serve(row),
                 _ if row.support == Support::Accepted => offer.serve(row),
                 _ => offer.refuse(row),
             }
@@ -93,6 +132,10 @@ impl Offer {
         let row = offered.extension();
         let parameters = match row.keyword.as_str() {
             "SIZE" => &message_octets_max.to_string(),
+            "AUTH" => {
+                let names: Vec<&str> = self.mechanisms.iter().map(|one| one.name()).collect();
+                &names.join(" ")
+            }
             // The attributes are words, not a syntax.
             "XCLIENT" => &row.ehlo_parameters,
             _ => "",
@@ -115,6 +158,11 @@ impl Offer {
 
     fn refuse(&mut self, row: &Extension) {
         self.refused.extend(row.verb_names().map(str::to_owned));
+    }
+
+    /// The mechanisms that the client may authenticate by now.
+    pub fn mechanisms(&self) -> &[Mechanism] {
+        &self.mechanisms
     }
 
     /// The keyword lines of the EHLO reply, each with a line feed in front of it.
@@ -167,6 +215,37 @@ impl Offer {
     }
 }
 
+/// Where a row that may be offered stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// In the EHLO reply.
+    Listed,
+    /// Not there; its verbs are understood, so that their commands say what is wrong.
+    Served,
+    /// Nowhere.
+    Withheld,
+}
+
+impl Terms<'_> {
+    fn place(&self, row: &Extension) -> Place {
+        match row.keyword.as_str() {
+            "STARTTLS" => match self.start_tls {
+                StartTls::Absent => Place::Withheld,
+                StartTls::Offered => Place::Listed,
+                StartTls::Done => Place::Served,
+            },
+            "AUTH" => match self.mechanisms {
+                None => Place::Withheld,
+                Some([]) => Place::Served,
+                Some(_) => Place::Listed,
+            },
+            _ if !row.is_bilateral() => Place::Listed,
+            _ if self.trusted && self.protocol == Protocol::Smtp => Place::Listed,
+            _ => Place::Withheld,
+        }
+    }
+}
+
 /// Whether a verb is one of the protocol: LMTP has a hello of its own and no other (RFC 2033 4.1).
 fn speaks(protocol: Protocol, verb: Verb) -> bool {
     match verb {
@@ -183,8 +262,13 @@ mod tests {
 
     fn offers() -> impl Iterator<Item = (Protocol, bool, Offer)> {
         [Protocol::Smtp, Protocol::Lmtp].into_iter().flat_map(|protocol| {
-            [false, true].map(|trusted| (protocol, trusted, Offer::new(protocol, trusted, 1000)))
+            let offer = |trusted| Offer::new(&Terms { trusted, ..Terms::new(protocol, 1000) });
+            [false, true].map(|trusted| (protocol, trusted, offer(trusted)))
         })
+    }
+
+    fn plain() -> Offer {
+        Offer::new(&Terms::new(Protocol::Smtp, 1000))
     }
 
     #[test]
@@ -218,6 +302,28 @@ mod tests {
     }
 
     #[test]
+    fn tls_and_mechanisms_are_listed_where_they_can_be_used() {
+        // Checks: L06
+        let known = |start_tls, mechanisms| {
+            let offer =
+                Offer::new(&Terms { start_tls, mechanisms, ..Terms::new(Protocol::Smtp, 1000) });
+            let line = offer.ehlo_text().lines().find(|line| line.starts_with("AUTH"));
+            let line = line.map(str::to_owned);
+            let verbs = [offer.verb(b"STARTTLS"), offer.verb(b"AUTH")];
+            (offer.offers("STARTTLS"), line, verbs.map(|known| known != Known::Refused))
+        };
+        let strong = [Mechanism::ScramSha256];
+        let all = [Mechanism::ScramSha256, Mechanism::Plain];
+        let line = |text: &str| Some(text.to_owned());
+        assert_eq!(known(StartTls::Absent, None), (false, None, [false, false]));
+        assert_eq!(known(StartTls::Offered, Some(&[])), (true, None, [true, true]));
+        let seen = known(StartTls::Offered, Some(&strong));
+        assert_eq!(seen, (true, line("AUTH SCRAM-SHA-256"), [true, true]));
+        let seen = known(StartTls::Done, Some(&all));
+        assert_eq!(seen, (false, line("AUTH SCRAM-SHA-256 PLAIN"), [true, true]));
+    }
+
+    #[test]
     fn verbs_are_served_refused_or_unknown() {
         for (protocol, trusted, offer) in offers() {
             let smtp = protocol == Protocol::Smtp;
@@ -242,7 +348,7 @@ mod tests {
     fn local_verbs_are_known_and_hide_none_that_is_served() {
         let mut row = extension::find("EXPN").unwrap().clone();
         row.verbs = vec!["XMINE 1*(SP word)".to_owned(), "MAIL".to_owned()];
-        let offer = Offer::new(Protocol::Smtp, true, 1000).with_local(&[row]);
+        let offer = plain().with_local(&[row]);
         assert_eq!(offer.verb(b"xmine"), Known::Refused);
         assert_eq!(offer.verb(b"MAIL"), Known::Served(Verb::Mail));
         assert!(!offer.offers("EXPN"));
@@ -250,7 +356,7 @@ mod tests {
 
     #[test]
     fn parameters_and_lengths_come_from_the_rows_offered() {
-        let offer = Offer::new(Protocol::Smtp, false, 1000);
+        let offer = plain();
         assert_eq!(offer.mail_parameter("size"), Some(Parameter::Size));
         assert_eq!(offer.mail_parameter("Body"), Some(Parameter::Body));
         for other in ["RET", "SMTPUTF8", "AUTH", "MADE-UP", ""] {
@@ -263,7 +369,7 @@ mod tests {
 
     #[test]
     fn help_has_the_forms_of_what_is_served() {
-        let offer = Offer::new(Protocol::Lmtp, false, 1000);
+        let offer = Offer::new(&Terms::new(Protocol::Lmtp, 1000));
         let all = offer.help(b"").unwrap();
         assert_eq!(all.lines().count(), 9);
         assert!(all.contains("LHLO host\n") && !all.contains("EHLO") && !all.contains("XCLIENT"));

@@ -11,5 +11,7 @@ words! {
         Size = "SIZE",
         /// MAIL BODY=7BIT or 8BITMIME (RFC 6152 2).
         Body = "BODY",
+        /// MAIL AUTH=mailbox, who submitted the message (RFC 4954 5).
+        Auth = "AUTH",
     }
 }

@@ -1,8 +1,8 @@
 //! Every reply that this program gives as a server: reply code, enhanced status and text.
 //!
 //! Promises that each is declared once, that its status is registered and of the class of its code
-//! (tested below), and that no encoded line passes 512 octets (rfc5321bis 4.5.3.1.5). A text may be
-//! replaced with one that names a fault or a limit; code and status may not.
+//! (tested below), and that no encoded line but a challenge passes 512 octets (rfc5321bis
+//! 4.5.3.1.5). A text may be replaced with one that names a fault or a limit; code and status may not.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -59,8 +59,10 @@ impl Reply {
     /// Appends the reply as it goes over the wire. Control characters in the text become `?`, so
     /// that nothing quoted from a client can forge a line.
     pub fn encode(&self, out: &mut BytesMut) {
-        let octets_max =
-            LINE_OCTETS_MAX - 2 - 4 - self.status.map_or(0, |status| status.octets() + 1);
+        let ahead = 2 + 4 + self.status.map_or(0, |status| status.octets() + 1);
+        // A challenge is one line, whatever its length (RFC 4954 4).
+        let is_challenge = self.code == CHALLENGE.code;
+        let octets_max = if is_challenge { usize::MAX } else { LINE_OCTETS_MAX - ahead };
         let mut rest = Some(&*self.text);
         while let Some(text) = rest {
             let (piece, after) = take_line(text, octets_max);
@@ -165,6 +167,13 @@ replies! {
     /// DATA.
     START_CONTENT = 354 "end with a line that holds only a dot";
 
+    /// STARTTLS: the handshake may begin (RFC 3207 4).
+    READY_FOR_TLS = 220 [2 0 0] "go on with TLS";
+    /// The client is who it says (RFC 4954 4.1).
+    AUTHENTICATED = 235 [2 7 0] "welcome";
+    /// A challenge, in base64 (RFC 4954 4).
+    CHALLENGE = 334 "";
+
     /// VRFY of a mailbox that is there; the text is the mailbox (rfc5321bis 3.5.1).
     VERIFIED = 250 [2 1 5] "there is such a mailbox";
 
@@ -179,6 +188,10 @@ replies! {
     /// The client spoke before it was greeted (rfc5321bis 4.3.1). 421, as only that ends a session at
     /// once: after 554 it would have to wait for QUIT (3.1); and whoever queues may come again.
     SPOKE_TOO_EARLY = 421 [4 5 0] "you spoke before the greeting";
+    /// Octets came behind STARTTLS, in clear: of the client, or of somebody between (RFC 3207 6).
+    SPOKE_BEFORE_TLS = 421 [4 5 0] "something came behind STARTTLS";
+    /// The password must be shown once by PLAIN before this mechanism works (RFC 4954 4.7.12).
+    NEEDS_TRANSITION = 432 [4 7 12] "log in by PLAIN once, then this way works";
     /// Nothing came for too long (rfc5321bis 4.5.3.2.7).
     IDLE = 421 [4 4 2] "nothing came for too long";
     /// The client earned too many refusals in one session.
@@ -195,6 +208,10 @@ replies! {
     LOCAL_ERROR = 451 [4 3 0] "local error, try again later";
     /// The mailstore that knows the recipient does not answer.
     UNVERIFIABLE = 451 [4 4 3] "this recipient can't be verified now, try again later";
+    /// TLS can't be had now (RFC 3207 4).
+    TLS_UNAVAILABLE = 454 [4 7 0] "TLS is not available now, try again later";
+    /// Who the client is can't be told now (RFC 4954 6).
+    AUTH_UNAVAILABLE = 454 [4 7 0] "logins can't be checked now, try again later";
     /// The disk is nearly full.
     NO_ROOM = 452 [4 3 1] "not enough room for this message now, try again later";
     /// The tenant has as much waiting as it may have.
@@ -210,6 +227,12 @@ replies! {
     BARE_LINE_FEED = 500 [5 5 2] "a line must end with CR LF";
     /// Octets that no command may hold.
     BAD_OCTETS = 500 [5 5 2] "a command holds printable ASCII only";
+    /// A line of an exchange that is over its bound (RFC 4954 4).
+    RESPONSE_TOO_LONG = 500 [5 5 6] "this line of the exchange is too long";
+    /// A response that is no base64, or nothing of the mechanism.
+    BAD_RESPONSE = 501 [5 5 2] "response can't be read";
+    /// The client took AUTH back.
+    AUTH_CANCELLED = 501 [5 7 0] "authentication cancelled";
     /// An argument that cannot be read.
     BAD_ARGUMENT = 501 [5 5 4] "argument can't be read";
     /// HELO or EHLO without a usable name.
@@ -224,8 +247,26 @@ replies! {
     AMBIGUOUS = 553 [5 1 4] "name the mailbox with its domain";
     /// A value of a parameter, or a topic of HELP, that is not served here.
     BAD_VALUE = 504 [5 5 4] "value not served here";
+    /// A mechanism that nobody here speaks.
+    UNKNOWN_MECHANISM = 504 [5 5 4] "mechanism not known here";
+    /// The account may not be used now.
+    ACCOUNT_DISABLED = 525 [5 7 13] "this account is disabled";
+    /// A command that only TLS allows (RFC 3207 4).
+    TLS_REQUIRED = 530 [5 7 0] "say STARTTLS first";
+    /// A command that only a login allows (RFC 4954 6, RFC 6409 4.3).
+    LOGIN_REQUIRED = 530 [5 7 0] "authenticate first";
+    /// The account needs a stronger mechanism.
+    TOO_WEAK = 534 [5 7 9] "this account needs a stronger mechanism";
+    /// Wrong user, password or token.
+    BAD_CREDENTIALS = 535 [5 7 8] "wrong user or secret";
+    /// A mechanism that shows the secret, on a channel that hides nothing.
+    NEEDS_TLS = 538 [5 7 11] "this mechanism needs TLS";
     /// A listener that is there to refuse (rfc5321bis 3.1).
     CLOSED = 554 [5 3 2] "no mail is taken here";
+    /// A program of this machine uses a reverse-path that its account may not.
+    CALLER_IS_BOUND = 550 [5 7 1] "your account may not use this sender address";
+    /// A program of this machine runs as an account that may send nothing.
+    CALLER_MAY_NOT = 554 [5 7 1] "your account may hand in no mail here";
     /// A host that takes no mail at all (RFC 7504).
     NO_MAIL_HERE = 521 [5 3 2] "this host takes no mail";
     /// A verb that is registered but not served here.
@@ -236,6 +277,10 @@ replies! {
     UNKNOWN_PARAMETER = 555 [5 5 4] "parameter not known here";
     /// A client that is nobody to us wants to send to strangers (rfc5321bis 3.6.1).
     RELAYING_DENIED = 550 [5 7 1] "relaying is not allowed for you: authenticate, or send to its own exchanger";
+    /// An address, of the envelope or of a header field, that is not the login's.
+    NOT_YOUR_ADDRESS = 550 [5 7 1] "you may not send as this address";
+    /// A header field that submitted mail may not have as it is (RFC 6409 8).
+    BAD_HEADER = 554 [5 6 0] "a header field can't be taken as it is";
     /// A list of the operator refuses.
     ACCESS_DENIED = 550 [5 7 1] "refused here";
     /// A block list has the client.
@@ -275,7 +320,7 @@ mod tests {
                     assert!(status.name().is_some(), "{name}: {status} is not registered");
                 }
                 None => assert!(
-                    matches!(*name, "GREETING" | "HELLO" | "START_CONTENT"),
+                    matches!(*name, "GREETING" | "HELLO" | "START_CONTENT" | "CHALLENGE"),
                     "{name} needs an enhanced status"
                 ),
             }

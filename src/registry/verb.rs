@@ -30,6 +30,10 @@ words! {
         Vrfy = "VRFY",
         /// HELP.
         Help = "HELP",
+        /// STARTTLS turns the connection into TLS (RFC 3207).
+        StartTls = "STARTTLS",
+        /// AUTH proves who the client is (RFC 4954).
+        Auth = "AUTH",
         /// XCLIENT speaks for another client.
         Xclient = "XCLIENT",
     }
@@ -48,7 +52,7 @@ impl Verb {
             Self::Rset => "RSET",
             Self::Noop => "NOOP",
             Self::Quit => "QUIT",
-            Self::Vrfy | Self::Help | Self::Xclient => return None,
+            Self::Vrfy | Self::Help | Self::StartTls | Self::Auth | Self::Xclient => return None,
         })
     }
 }

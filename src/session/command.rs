@@ -3,6 +3,7 @@
 //! Promises one reply to each, at once or after the answer that the command waits for; and that a
 //! command which a state does not allow leaves that state as it was.
 
+pub(super) mod auth;
 mod data;
 mod hello;
 mod help;
@@ -11,6 +12,7 @@ mod noop;
 mod quit;
 pub(super) mod rcpt;
 mod rset;
+pub(super) mod starttls;
 pub(super) mod vrfy;
 pub(super) mod xclient;
 
@@ -35,6 +37,8 @@ pub(super) fn handle(state: State, command: Command, turn: &mut Turn<'_>) -> Sta
         Command::Quit => quit::quit(turn),
         Command::Vrfy(text) => vrfy::vrfy(state, text, turn),
         Command::Help(topic) => help::help(state, &topic, turn),
+        Command::StartTls => starttls::starttls(state, turn),
+        Command::Auth { mechanism, initial } => auth::auth(state, mechanism, initial, turn),
         Command::Xclient(claim) => xclient::xclient(state, claim, turn),
     }
 }

@@ -54,19 +54,23 @@ impl LineReader {
         }
     }
 
-    /// Takes the next line, if its end has come, and has it read.
-    pub(super) fn take<T>(&mut self, read: impl FnOnce(Line<'_>) -> T) -> Option<T> {
+    /// Takes the next line of at most `octets_max` with its end, if that has come, and has it read.
+    pub(super) fn take<T>(
+        &mut self,
+        octets_max: usize,
+        read: impl FnOnce(Line<'_>) -> T,
+    ) -> Option<T> {
         let unsearched = self.input.get(self.searched..).unwrap_or_default();
         let Some(at) = memchr::memchr(b'\n', unsearched) else {
             self.searched = self.input.len();
-            if self.input.len() > COMMAND_OCTETS_MAX {
+            if self.input.len() > octets_max {
                 self.overlong = true;
                 self.consume(self.input.len());
             }
             return None;
         };
         let end = self.searched + at;
-        let too_long = std::mem::take(&mut self.overlong) || end + 1 > COMMAND_OCTETS_MAX;
+        let too_long = std::mem::take(&mut self.overlong) || end + 1 > octets_max;
         let line = match self.input.get(..end).unwrap_or_default() {
             _ if too_long => Line::TooLong,
             [whole @ .., b'\r'] => Line::Whole(whole),
@@ -88,7 +92,7 @@ mod tests {
             Line::TooLong => 'l',
             Line::BareLineFeed => 'b',
         };
-        std::iter::from_fn(|| reader.take(kind)).collect()
+        std::iter::from_fn(|| reader.take(COMMAND_OCTETS_MAX, kind)).collect()
     }
 
     #[test]

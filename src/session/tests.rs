@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::*;
+use crate::registry::offer::{StartTls, Terms};
 
 fn settings() -> Arc<Settings> {
     Arc::new(Settings {
         hostname: "mx.example".into(),
         protocol: Protocol::Smtp,
-        offer: Arc::new(Offer::new(Protocol::Smtp, false, 1000)),
+        offer: Arc::new(Offer::new(&Terms::new(Protocol::Smtp, 1000))),
         limits: Limits {
             message_octets_max: 1000,
             recipients_max: 100,
@@ -21,6 +22,7 @@ fn settings() -> Arc<Settings> {
         strict: false,
         verify: false,
         service: Service::Open,
+        standing: Standing::default(),
     })
 }
 
@@ -52,7 +54,13 @@ impl Peer {
                 Output::JudgeRecipient(ForwardPath::Postmaster) => {
                     self.session.handle_recipient(Err(reply::NO_SUCH_RECIPIENT), self.now);
                 }
-                Output::Verify(_) | Output::Impersonate(_) => panic!("not allowed here"),
+                Output::Verify(_)
+                | Output::Impersonate(_)
+                | Output::StartTls
+                | Output::Handshake
+                | Output::Authenticate { .. }
+                | Output::Respond(_)
+                | Output::CancelExchange => panic!("not allowed here"),
                 Output::Begin(_) | Output::Discard => self.content.clear(),
                 Output::Content(piece) => self.content.extend_from_slice(&piece),
                 Output::Commit => self.session.handle_commit(Ok("1"), self.now),
@@ -131,4 +139,18 @@ fn too_many_errors_end_the_session() {
     assert_eq!(said.matches("500 5.5.1").count(), 5);
     assert_eq!(said.matches("421 4.7.0").count(), 1);
     assert!(peer.closed && said.ends_with("refused commands\r\n"));
+}
+
+#[test]
+fn what_comes_behind_starttls_in_clear_is_read_by_nobody() {
+    // Checks: L04
+    let mut peer = Peer::new();
+    let mut offered = Settings::clone(&settings());
+    let terms = Terms { start_tls: StartTls::Offered, ..Terms::new(Protocol::Smtp, 1000) };
+    offered.offer = Arc::new(Offer::new(&terms));
+    peer.session = Session::new(Arc::new(offered), peer.now);
+    peer.say(b"EHLO c.example\r\n");
+    let said = peer.say(b"STARTTLS\r\nMAIL FROM:<a@b.example>\r\n");
+    assert_eq!(said, "421 4.5.0 something came behind STARTTLS\r\n");
+    assert!(peer.closed);
 }

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Accepted;
 use super::answers::Answers;
 use super::command::Hello;
+use super::{Accepted, Settings};
 use crate::envelope::{Envelope, Origin, Recipient};
 use crate::registry::offer::Protocol;
 use crate::registry::trace::{self, With};
@@ -77,11 +77,15 @@ impl Transaction {
     }
 
     /// Ends it where its content begins: what is handed on, and who waits for an answer.
-    pub(super) fn close(self, protocol: Protocol) -> (Accepted, Answers) {
-        let lmtp = protocol == Protocol::Lmtp;
-        let extended = self.hello.extended;
-        let with =
-            trace::with(With { utf8: false, lmtp, extended, tls: false, authenticated: false });
+    pub(super) fn close(self, settings: &Settings) -> (Accepted, Answers) {
+        let Settings { protocol, standing, .. } = *settings;
+        let with = trace::with(With {
+            utf8: false,
+            lmtp: protocol == Protocol::Lmtp,
+            extended: self.hello.extended,
+            tls: standing.tls,
+            authenticated: standing.authenticated,
+        });
         let envelope = Envelope {
             reverse_path: self.reverse_path,
             recipients: self.recipients,

@@ -8,11 +8,14 @@
 
 use std::sync::Arc;
 
+use crate::registry::mechanism::Mechanism;
 use crate::registry::offer::{Known, Offer, Parameter};
 use crate::registry::reply::{self, Reply};
 use crate::registry::verb::Verb;
 use crate::syntax::path::{self, ForwardPath, PathError, ReversePath};
+use crate::syntax::sasl::{self, Response};
 use crate::syntax::xclient::{self, Claim};
+use crate::syntax::xtext;
 
 /// A command as the client sent it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +45,15 @@ pub enum Command {
     Vrfy(Box<str>),
     /// HELP, with its topic.
     Help(Box<str>),
+    /// STARTTLS
+    StartTls,
+    /// AUTH
+    Auth {
+        /// How the client will prove who it is.
+        mechanism: Mechanism,
+        /// The initial response, if one came.
+        initial: Option<Response>,
+    },
     /// XCLIENT, with who the client stands for.
     Xclient(Box<Claim>),
 }
@@ -53,6 +65,8 @@ pub struct MailParameters {
     pub size: Option<u64>,
     /// BODY, if declared (RFC 6152 2).
     pub body: Option<Body>,
+    /// Whether AUTH names who submitted the message (RFC 4954 5). Nobody is trusted to tell.
+    pub submitter: bool,
 }
 
 impl MailParameters {
@@ -115,6 +129,8 @@ impl Grammar<'_> {
             Verb::Help => Ok(Command::Help(argument.into())),
             Verb::Vrfy if argument.is_empty() => Err(reply::BAD_ARGUMENT.with_text("verify what?")),
             Verb::Vrfy => Ok(Command::Vrfy(argument.into())),
+            Verb::StartTls => bare(argument, Command::StartTls),
+            Verb::Auth => parse_auth(argument),
             Verb::Xclient => xclient::parse(argument)
                 .map(|claim| Command::Xclient(Box::new(claim)))
                 .map_err(|why| reply::BAD_ARGUMENT.with_text(why)),
@@ -145,6 +161,10 @@ impl Grammar<'_> {
             let repeated = match known {
                 Parameter::Size => parameters.size.replace(parse_size(value)?).is_some(),
                 Parameter::Body => parameters.body.replace(parse_body(value)?).is_some(),
+                Parameter::Auth => {
+                    check_submitter(value)?;
+                    std::mem::replace(&mut parameters.submitter, true)
+                }
             };
             if repeated {
                 return Err(reply::BAD_ARGUMENT.with_text("a parameter comes twice"));
@@ -225,15 +245,36 @@ fn parse_body(value: Option<&str>) -> Result<Body, Reply> {
     }
 }
 
+fn parse_auth(argument: &str) -> Result<Command, Reply> {
+    let (name, initial) = match argument.split_once(' ') {
+        Some((name, initial)) => (name, Some(initial.trim_start())),
+        None => (argument, None),
+    };
+    if name.is_empty() {
+        return Err(reply::BAD_ARGUMENT.with_text("say AUTH and a mechanism"));
+    }
+    let mechanism = Mechanism::named(name).ok_or(reply::UNKNOWN_MECHANISM)?;
+    let initial = initial.map(|text| sasl::parse_initial(text).ok_or(reply::BAD_RESPONSE));
+    Ok(Command::Auth { mechanism, initial: initial.transpose()? })
+}
+
+/// A mailbox in xtext, or `<>` (RFC 4954 5).
+fn check_submitter(value: Option<&str>) -> Result<(), Reply> {
+    let said = value.and_then(xtext::decode).and_then(|octets| String::from_utf8(octets).ok());
+    said.filter(|said| said == "<>" || path::parse_forward_path(said).is_ok())
+        .map(drop)
+        .ok_or_else(|| reply::BAD_ARGUMENT.with_text("AUTH takes an address or <>, as xtext"))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::offer::Protocol;
+    use crate::registry::offer::{Protocol, Terms};
 
     fn parse(line: &[u8], strict: bool) -> Result<Command, Reply> {
-        let offer = Offer::new(Protocol::Smtp, false, 1000);
+        let offer = Offer::new(&Terms::new(Protocol::Smtp, 1000));
         Grammar { offer: &offer, strict }.parse(line)
     }
 
@@ -246,7 +287,8 @@ mod tests {
         let command = parse(b"mail from: <a@b.example> size=10 BODY=8bitmime ", false).unwrap();
         let Command::Mail { reverse_path, parameters } = command else { panic!("{command:?}") };
         assert_eq!(reverse_path.to_string(), "a@b.example");
-        let expected = MailParameters { size: Some(10), body: Some(Body::EightBitMime) };
+        let expected =
+            MailParameters { size: Some(10), body: Some(Body::EightBitMime), submitter: false };
         assert_eq!(parameters, expected);
         assert_eq!(code("MAIL FROM:a@b.example SIZE=1", false), 250);
         assert_eq!(code("MAIL FROM:<>", true), 250);
@@ -311,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_command_has_a_longest_line() {
-        let offer = Offer::new(Protocol::Smtp, false, 1000);
+        let offer = Offer::new(&Terms::new(Protocol::Smtp, 1000));
         let line = |octets: usize| format!("NOOP {}", "x".repeat(octets - 7));
         assert_eq!(code(&line(offer.octets_max(Verb::Noop)), false), 250);
         assert_eq!(code(&line(offer.octets_max(Verb::Noop) + 1), false), 500);

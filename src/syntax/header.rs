@@ -95,13 +95,27 @@ impl HopCounter {
     }
 }
 
+/// The TLS that a message came over.
+#[derive(Clone, Copy, Debug)]
+pub struct Tls<'a> {
+    /// The cipher suite by its registered name.
+    pub cipher: &'a str,
+    /// The version of the protocol.
+    pub protocol: &'a str,
+    /// The group of the key exchange, if it is known.
+    pub group: Option<&'a str>,
+}
+
 /// What a `Received` field tells (rfc5321bis 4.4).
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
     /// The name the client gave in HELO or EHLO.
     pub hello: &'a str,
-    /// Where the client really is.
-    pub peer: IpAddr,
+    /// Where the client really is; none where neither that nor its name is told.
+    pub peer: Option<IpAddr>,
+    /// The account of a program of this machine that handed the message in: no host gave a name, and
+    /// none is told.
+    pub caller: Option<u32>,
     /// Our own name.
     pub by: &'a str,
     /// A registered `with` protocol, such as `ESMTP`.
@@ -110,6 +124,8 @@ pub struct Received<'a> {
     pub id: &'a str,
     /// The one recipient; none where there are several (7.6).
     pub recipient: Option<&'a str>,
+    /// The TLS, if any.
+    pub tls: Option<Tls<'a>>,
     /// The date as RFC 5322 writes it.
     pub date: &'a str,
 }
@@ -117,21 +133,44 @@ pub struct Received<'a> {
 impl Received<'_> {
     /// The field, folded, with its final CRLF.
     pub fn write(&self, out: &mut String) {
-        let literal = address_literal(self.peer);
-        let peer = if path::check_domain(self.hello).is_ok() && !self.hello.starts_with('[') {
+        let (from, with) = match self.caller {
+            Some(uid) => (String::new(), format!(" (Angarium, from userid {uid})\r\n\t")),
+            None => (format!("from {}\r\n\t", self.from()), format!(" with {} ", self.with)),
+        };
+        let recipient = self.recipient.map_or(String::new(), |path| format!("\r\n\tfor <{path}>"));
+        let tls = self.tls.map_or(String::new(), Tls::clause);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "Received: {from}by {}{with}id {}{recipient}{tls};\r\n\t{}\r\n",
+            self.by, self.id, self.date
+        );
+    }
+
+    /// The FROM clause, which can't be left out.
+    fn from(&self) -> String {
+        self.peer.map_or_else(|| self.by.to_owned(), |peer| self.client(peer))
+    }
+
+    /// The client's name for itself and where it is.
+    fn client(&self, peer: IpAddr) -> String {
+        let literal = address_literal(peer);
+        if path::check_domain(self.hello).is_ok() && !self.hello.starts_with('[') {
             format!("{} ({literal})", self.hello)
         } else {
             // What is no domain can only stand in a comment.
             let quoted: String = self.hello.chars().map(comment_character).collect();
             format!("{literal} (helo={quoted})")
-        };
-        let recipient = self.recipient.map_or(String::new(), |path| format!("\r\n\tfor <{path}>"));
-        // Writing to a String cannot fail.
-        let _ = write!(
-            out,
-            "Received: from {peer}\r\n\tby {} with {} id {}{recipient};\r\n\t{}\r\n",
-            self.by, self.with, self.id, self.date
-        );
+        }
+    }
+}
+
+impl Tls<'_> {
+    /// The registered clause (RFC 8314 4.3) on a line of its own; the rest stands in a comment.
+    fn clause(self) -> String {
+        let Self { cipher, protocol, group } = self;
+        let group = group.map(|group| format!(" {group}")).unwrap_or_default();
+        format!("\r\n\ttls {cipher} ({protocol}{group})")
     }
 }
 
@@ -184,13 +223,16 @@ mod tests {
 
     #[test]
     fn writes_the_field_in_registered_form() {
+        // Checks: R05 M05
         let field = Received {
             hello: "client.example",
-            peer: "2001:db8::1".parse().unwrap(),
+            peer: Some("2001:db8::1".parse().unwrap()),
+            caller: None,
             by: "mx.example",
             with: "ESMTP",
             id: "0100000100000001",
             recipient: Some("u@d.example"),
+            tls: None,
             date: "Tue, 24 Nov 2026 10:00:00 +0000",
         };
         let mut out = String::new();
@@ -200,9 +242,26 @@ mod tests {
             "Received: from client.example ([IPv6:2001:db8::1])\r\n\tby mx.example with ESMTP id \
              0100000100000001\r\n\tfor <u@d.example>;\r\n\tTue, 24 Nov 2026 10:00:00 +0000\r\n"
         );
+        let group = Some("X25519MLKEM768");
+        let tls = Tls { cipher: "TLS_AES_256_GCM_SHA384", protocol: "TLSv1.3", group };
+        let mut secured = String::new();
+        Received { with: "ESMTPS", tls: Some(tls), ..field }.write(&mut secured);
+        let end = "\r\n\tfor <u@d.example>\r\n\ttls TLS_AES_256_GCM_SHA384 (TLSv1.3 \
+                   X25519MLKEM768);\r\n\tTue, 24 Nov 2026 10:00:00 +0000\r\n";
+        assert!(secured.ends_with(end), "{secured}");
         let mut odd = String::new();
-        let peer = "192.0.2.1".parse().unwrap();
+        let peer = Some("192.0.2.1".parse().unwrap());
         Received { hello: "a(b\\c", peer, recipient: None, ..field }.write(&mut odd);
         assert!(odd.starts_with("Received: from [192.0.2.1] (helo=a?b?c)\r\n\tby "), "{odd}");
+        let mut hidden = String::new();
+        Received { peer: None, ..field }.write(&mut hidden);
+        assert!(hidden.starts_with("Received: from mx.example\r\n\tby mx.example "), "{hidden}");
+        let mut local = String::new();
+        Received { caller: Some(1000), ..field }.write(&mut local);
+        assert_eq!(
+            local,
+            "Received: by mx.example (Angarium, from userid 1000)\r\n\tid 0100000100000001\r\n\t\
+             for <u@d.example>;\r\n\tTue, 24 Nov 2026 10:00:00 +0000\r\n"
+        );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Promises that all that was said and accepted is kept, in order. The judge accepts recipients of
 //! `local.example` other than `nobody`, defers `later`, and refuses the rest; a message for `full` is
-//! put off after its content.
+//! put off after its content. Handshakes succeed at once; the one user is `ann` with `secret`, and
+//! `later` can't be told now. SCRAM-SHA-256 stands for a mechanism with empty challenges.
 
 #![allow(dead_code, reason = "each test target uses its own share")]
 #![allow(unreachable_pub, reason = "every test target includes this module")]
@@ -11,12 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use angarium::envelope::Envelope;
-use angarium::registry::offer::{Offer, Protocol};
+use angarium::registry::mechanism::Mechanism;
+use angarium::registry::offer::{Offer, Protocol, Terms};
 use angarium::registry::reply::{self, Reply};
 use angarium::session::limit::Limits;
-use angarium::session::{Output, Service, Session, Settings};
+use angarium::session::{Demand, Output, Service, Session, Settings, Standing};
 use angarium::syntax::content::BareLineEnds;
 use angarium::syntax::path::{ForwardPath, Mailbox};
+use angarium::syntax::sasl::Response;
 use bytes::BytesMut;
 
 /// What opens a transaction up to its content.
@@ -34,12 +37,13 @@ pub fn settings(bare_line_ends: BareLineEnds) -> Settings {
     Settings {
         hostname: "mx.example".into(),
         protocol: Protocol::Smtp,
-        offer: Arc::new(Offer::new(Protocol::Smtp, false, limits.message_octets_max)),
+        offer: Arc::new(Offer::new(&Terms::new(Protocol::Smtp, limits.message_octets_max))),
         limits,
         bare_line_ends,
         strict: false,
         verify: false,
         service: Service::Open,
+        standing: Standing::default(),
     }
 }
 
@@ -59,6 +63,9 @@ pub struct Machine {
     settings: Arc<Settings>,
     now: Instant,
     open: Option<Message>,
+    /// What holds after a handshake; without it there is no TLS now.
+    secured: Option<Arc<Settings>>,
+    exchange: Option<(Mechanism, Vec<Vec<u8>>)>,
     /// What the client was sent.
     pub sent: BytesMut,
     /// What was accepted.
@@ -75,10 +82,25 @@ impl Machine {
         let settings = Arc::new(settings.clone());
         let session = Session::new(Arc::clone(&settings), now);
         let (sent, messages) = (BytesMut::new(), Vec::new());
-        let mut machine =
-            Self { session, settings, now, open: None, sent, messages, closed: false };
+        let mut machine = Self {
+            session,
+            settings,
+            now,
+            open: None,
+            secured: None,
+            exchange: None,
+            sent,
+            messages,
+            closed: false,
+        };
         machine.work();
         machine
+    }
+
+    /// The same, whose handshakes lead to these settings.
+    pub fn with_tls(mut self, secured: Option<Settings>) -> Self {
+        self.secured = secured.map(Arc::new);
+        self
     }
 
     /// Feeds octets, as one read from a socket would.
@@ -132,6 +154,21 @@ impl Machine {
             Output::Impersonate(_) => {
                 self.session.handle_impersonation(Arc::clone(&self.settings), self.now);
             }
+            Output::StartTls => {
+                let verdict = self.secured.is_some().then_some(()).ok_or(reply::TLS_UNAVAILABLE);
+                self.session.handle_start_tls(verdict, self.now);
+            }
+            Output::Handshake => {
+                let secured = self.secured.clone().expect("a handshake was allowed");
+                self.settings = Arc::clone(&secured);
+                self.session.handle_secured(secured, self.now);
+            }
+            Output::Authenticate { mechanism, initial } => {
+                self.exchange = Some((mechanism, Vec::new()));
+                self.step(initial);
+            }
+            Output::Respond(response) => self.step(Some(response)),
+            Output::CancelExchange => assert!(self.exchange.take().is_some()),
             Output::Begin(accepted) => {
                 let envelope = accepted.envelope;
                 self.open = Some(Message { envelope, content: Vec::new() });
@@ -144,6 +181,35 @@ impl Machine {
             Output::Commit => self.commit(),
             Output::Close => self.closed = true,
         }
+    }
+
+    /// A step of an exchange: all responses are gathered, and judged together.
+    fn step(&mut self, response: Option<Response>) {
+        let (mechanism, said) = self.exchange.as_mut().expect("an exchange is under way");
+        said.extend(response.map(|response| response.0));
+        let challenge: &[u8] = match (*mechanism, said.len()) {
+            (Mechanism::Login, 0) => b"User Name\0",
+            (Mechanism::Login, 1) => b"Password\0",
+            _ => b"",
+        };
+        let wanted = if *mechanism == Mechanism::Login { 2 } else { 1 };
+        if said.len() < wanted {
+            return self.session.handle_challenge(challenge, self.now);
+        }
+        let verdict = match said.concat().as_slice() {
+            b"\0ann\0secret" | b"annsecret" => Ok(self.logged_in()),
+            b"\0later\0secret" => Err(reply::AUTH_UNAVAILABLE),
+            _ => Err(reply::BAD_CREDENTIALS),
+        };
+        self.exchange = None;
+        self.session.handle_login(verdict, self.now);
+    }
+
+    fn logged_in(&self) -> Arc<Settings> {
+        let mut settings = Settings::clone(&self.settings);
+        settings.standing.authenticated = true;
+        settings.standing.demand = Demand::Nothing;
+        Arc::new(settings)
     }
 
     fn commit(&mut self) {

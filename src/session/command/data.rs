@@ -16,7 +16,7 @@ pub(super) fn data(state: State, turn: &mut Turn<'_>) -> State {
         return turn.stay(refusal, State::Transaction(transaction));
     }
     turn.reply(reply::START_CONTENT);
-    let (accepted, answers) = transaction.close(turn.settings.protocol);
+    let (accepted, answers) = transaction.close(turn.settings);
     let content = Content::new(answers, turn.settings);
     turn.ask(Output::Begin(Box::new(accepted)), State::Content(content))
 }
