@@ -5,6 +5,8 @@
 pub mod clock;
 pub mod connection;
 pub mod http;
+pub mod https;
 pub mod resolver;
 pub mod socket;
 pub mod stream;
+pub mod tls;

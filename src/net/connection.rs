@@ -4,6 +4,8 @@
 //! wait the time the RFC gives it (rfc5321bis 4.5.3.2). A failure of the stream becomes a break that
 //! the dialogue turns into outcomes.
 
+mod open;
+
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -11,13 +13,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::stream::{self, Address, Stream};
-use crate::delivery::dialog::{Dialog, Output, Phase, Protocol, Transaction};
-use crate::delivery::finding::{Finding, NoConnection};
+use super::stream::Stream;
+use super::tls::Link;
+use super::tls::client::Secured;
+use crate::delivery::dialog::{Dialog, Output, Phase, Transaction};
+use crate::delivery::finding::Finding;
 use crate::delivery::outcome::Outcome;
-use crate::route::next_hop::{NextHop, Transport};
 use crate::syntax::content::Encoder;
 use crate::syntax::reply::ServerReply;
+pub use open::Opening;
 
 /// How long each step may take (rfc5321bis 4.5.3.2).
 #[derive(Clone, Copy, Debug)]
@@ -75,65 +79,17 @@ const SEND_OCTETS: usize = 128 * 1024;
 /// How long a next hop may take to answer QUIT.
 const FAREWELL_TIME: Duration = Duration::from_secs(5);
 
-/// A connection whose hello is over.
+/// A connection whose hello is over; [`Opening`] makes one.
 #[derive(Debug)]
 pub struct Connection {
-    stream: Stream,
+    stream: Link<Stream>,
     dialog: Dialog,
     times: Times,
     messages: u32,
+    secured: Option<Secured>,
 }
 
 impl Connection {
-    /// Connects to the first address that answers, and says hello as `hostname`. The error has the
-    /// outcome for every recipient: a host that takes no mail at all (521) fails them only if no
-    /// other address of the next hop does better (rfc5321bis 5.1). A site is unreachable only if
-    /// none of its addresses answered.
-    pub async fn open(
-        next_hop: &NextHop,
-        hostname: &str,
-        times: Times,
-    ) -> Result<Self, NoConnection> {
-        let protocol = match next_hop.transport {
-            Transport::Smtp => Protocol::Smtp,
-            Transport::Lmtp => Protocol::Lmtp,
-        };
-        let addresses = stream::addresses(&next_hop.place, times.connect).await;
-        let mut worst: Option<NoConnection> = None;
-        for address in addresses.map_err(NoConnection::unreachable)? {
-            match Self::open_address(&address, protocol, hostname, times).await {
-                Ok(connection) => return Ok(connection),
-                Err(failed) => {
-                    worst = Some(match worst {
-                        Some(was) => was.or(failed),
-                        None => failed,
-                    });
-                }
-            }
-        }
-        Err(worst.unwrap_or_else(|| NoConnection::unreachable("it has no address".to_owned())))
-    }
-
-    async fn open_address(
-        address: &Address,
-        protocol: Protocol,
-        hostname: &str,
-        times: Times,
-    ) -> Result<Self, NoConnection> {
-        let stream = stream::connect(address, times.connect).await;
-        let stream = stream.map_err(NoConnection::unreachable)?;
-        let dialog = Dialog::new(protocol, hostname);
-        let mut connection = Self { stream, dialog, times, messages: 0 };
-        match connection.advance(&mut NoContent).await {
-            Progress::Ready => Ok(connection),
-            // The dialogue is broken and answers any transaction with the reason.
-            _ => {
-                let outcome = connection.refusal().await;
-                Err(NoConnection { outcome, finding: connection.finding() })
-            }
-        }
-    }
-
     /// Carries one transaction; one outcome per recipient, in order.
     pub async fn transact(
         &mut self,
@@ -168,7 +124,7 @@ impl Connection {
         loop {
             match self.advance(content).await {
                 Progress::Finished(outcomes) => return outcomes,
-                Progress::Ready => {}
+                Progress::Ready | Progress::StartTls => {}
                 Progress::Closed => return Vec::new(),
             }
         }
@@ -177,6 +133,11 @@ impl Connection {
     /// What the last transaction says of the site.
     pub fn finding(&self) -> Finding {
         self.dialog.finding().clone()
+    }
+
+    /// What TLS came to; none in clear.
+    pub fn secured(&self) -> Option<&Secured> {
+        self.secured.as_ref()
     }
 
     /// Whether the next hop offers 8BITMIME.
@@ -215,6 +176,8 @@ impl Connection {
             self.dialog.quit();
             self.advance(&mut NoContent).await;
         }
+        // Under TLS its end is said too.
+        let _ = timeout(FAREWELL_TIME, self.stream.shutdown()).await;
     }
 
     /// The reason why the dialogue broke, as it answers any transaction.
@@ -229,6 +192,7 @@ impl Connection {
             match self.dialog.poll_output() {
                 Some(Output::Send(octets)) => drop(self.send(&octets).await),
                 Some(Output::SendContent) => self.send_content(content).await,
+                Some(Output::StartTls) => return Progress::StartTls,
                 Some(Output::Ready) => return Progress::Ready,
                 Some(Output::Finished(outcomes)) => return Progress::Finished(outcomes),
                 Some(Output::Close) => return Progress::Closed,
@@ -251,12 +215,18 @@ impl Connection {
 
     /// False if the connection broke.
     async fn send(&mut self, octets: &[u8]) -> bool {
-        match timeout(self.times.data_block, self.stream.write_all(octets)).await {
+        match timeout(self.times.data_block, self.write(octets)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => self.dialog.handle_break(&format!("the connection failed: {error}")),
             Err(_) => self.dialog.handle_break("it read nothing for too long"),
         }
         false
+    }
+
+    /// TLS may keep octets until it is flushed.
+    async fn write(&mut self, octets: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(octets).await?;
+        self.stream.flush().await
     }
 
     /// Streams the content. One that can't be read to its end is never finished: the connection
@@ -285,7 +255,7 @@ impl Connection {
 
     /// A piece of content. Who stops reading may have said why: that counts more than the break.
     async fn send_piece(&mut self, wire: &[u8]) -> bool {
-        let sent = timeout(self.times.data_block, self.stream.write_all(wire)).await;
+        let sent = timeout(self.times.data_block, self.write(wire)).await;
         let why = match sent {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => format!("the connection failed: {error}"),
@@ -306,6 +276,7 @@ fn lost() -> Outcome {
 
 #[derive(Debug)]
 enum Progress {
+    StartTls,
     Ready,
     Finished(Vec<Outcome>),
     Closed,

@@ -1,5 +1,5 @@
-//! Angarium beside real neighbours: Dovecot, Postfix, Exim, OpenSMTPD, swaks, smtp-source and
-//! smtp-sink.
+//! Angarium beside real neighbours: Dovecot, Postfix, Exim, OpenSMTPD, smtp-source, smtp-sink and
+//! OpenSSL; swaks, msmtp, s-nail, curl and Python's smtplib.
 //!
 //! Each test starts the peers it needs, on loopback and in directories of its own, and compares
 //! what arrives with what was sent, octet by octet. The peers start as root; where that or a
@@ -11,14 +11,17 @@
 mod support;
 
 mod calibration;
+mod clients;
 mod compare;
 mod dovecot;
+mod dovecot_auth;
 mod exim;
 mod final_delivery;
 mod imap;
 mod load;
 mod neighbour;
 mod opensmtpd;
+mod openssl;
 mod postfix;
 mod probe;
 mod refusal;
@@ -45,7 +48,7 @@ fn lack() -> Option<String> {
     if !nix::unistd::Uid::effective().is_root() {
         return Some("the peers can only be started by root".to_owned());
     }
-    const PROGRAMS: [&str; 7] = [
+    const PROGRAMS: [&str; 11] = [
         "/usr/sbin/dovecot",
         "/usr/lib/dovecot/lmtp",
         "/usr/lib/dovecot/imap",
@@ -53,6 +56,10 @@ fn lack() -> Option<String> {
         "/usr/sbin/smtp-sink",
         "/usr/sbin/smtp-source",
         "/usr/bin/swaks",
+        "/usr/bin/openssl",
+        "/usr/bin/msmtp",
+        "/usr/bin/s-nail",
+        "/usr/bin/curl",
     ];
     let missing: Vec<&str> =
         PROGRAMS.into_iter().filter(|program| !Path::new(program).exists()).collect();

@@ -20,6 +20,7 @@ pub mod process;
 pub mod smtp;
 pub mod socket;
 pub mod store;
+pub mod tls;
 
 #[allow(unused_imports, reason = "each test target uses its own share of the helpers")]
 pub use {corpus::corpus, daemon::Daemon};
