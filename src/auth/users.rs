@@ -1,0 +1,239 @@
+//! The built-in store: a file of users, with the keys of their passwords.
+//!
+//! Promises that no password is kept, that an unknown user costs the same time and gets the same
+//! answers as a wrong password, and that a changed file is in use with the next login. A file that
+//! has a fault is told and not taken: the users before stay. Refuses a login whose user is disabled.
+//!
+//! All of a user's passwords share one salt, so that whichever is shown costs one derivation.
+
+mod edit;
+mod file;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::hmac;
+use lru::LruCache;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::secret::Derived;
+use super::{Denial, Login, Pending, Proof, Scram, Verifier};
+use crate::event;
+use crate::net::clock;
+
+pub use edit::{EditError, Editor};
+use file::Stamp;
+pub use file::{Account, Accounts, ITERATIONS_MAX, ITERATIONS_MIN, Label};
+pub use seen::Seen;
+
+/// Verified passwords that are remembered.
+const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+/// Derivations at a time: they take a processor each.
+const DERIVATIONS_MAX: usize = 2;
+/// How often the file is looked at.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// The users of the file.
+pub struct Users {
+    path: PathBuf,
+    current: ArcSwap<Accounts>,
+    looked: Mutex<Looked>,
+    remembered: Mutex<LruCache<[u8; 32], (Login, Instant)>>,
+    remember: Duration,
+    key: hmac::Key,
+    derivations: Arc<Semaphore>,
+    seen: Arc<Seen>,
+    #[cfg(test)]
+    derived: std::sync::atomic::AtomicUsize,
+}
+
+/// When the file was looked at, and what it looked like.
+struct Looked {
+    at: Instant,
+    stamp: Option<Stamp>,
+}
+
+impl std::fmt::Debug for Users {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Users").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Users {
+    /// Reads the file; one that is not there has no users yet. A verified password is good for
+    /// `remember` without being derived again.
+    ///
+    /// # Errors
+    /// What is wrong with the file: a sentence for the operator.
+    pub fn open(path: &Path, remember: Duration, seen: Arc<Seen>) -> Result<Self, String> {
+        let stamp = Stamp::of(path);
+        let accounts = Accounts::read(path).map_err(|error| error.to_string())?;
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key).map_err(|_| "the system gives no random octets")?;
+        Ok(Self {
+            path: path.to_owned(),
+            current: ArcSwap::from_pointee(accounts),
+            looked: Mutex::new(Looked { at: clock::instant(), stamp }),
+            remembered: Mutex::new(LruCache::new(REMEMBERED_MAX)),
+            remember,
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            derivations: Arc::new(Semaphore::new(DERIVATIONS_MAX)),
+            seen,
+            #[cfg(test)]
+            derived: std::sync::atomic::AtomicUsize::new(0),
+        })
+    }
+
+    /// Takes the file anew if it has changed.
+    fn refresh(&self) {
+        let now = clock::instant();
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(looked.at) < LOOK_TIME {
+            return;
+        }
+        looked.at = now;
+        let stamp = Stamp::of(&self.path);
+        if stamp == looked.stamp {
+            return;
+        }
+        looked.stamp = stamp;
+        match Accounts::read(&self.path) {
+            Ok(accounts) => {
+                self.current.store(Arc::new(accounts));
+                self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            Err(why) => event::trouble("the users before stay", why),
+        }
+    }
+
+    async fn verify_password(&self, login: &str, password: &str) -> Result<Login, Denial> {
+        self.refresh();
+        let tag = hmac::sign(&self.key, [login, password].join("\0").as_bytes());
+        let tag: [u8; 32] = tag.as_ref().try_into().map_err(|_| Denial::Malformed)?;
+        let now = clock::instant();
+        let known = {
+            let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+            remembered.get(&tag).filter(|(_, until)| now < *until).map(|(login, _)| login.clone())
+        };
+        let login = match known {
+            Some(login) => login,
+            None => {
+                let accounts = self.current.load_full();
+                let found = self.derive(&accounts, login, password).await?;
+                let kept = (found.clone(), now + self.remember);
+                let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+                // A file that was taken meanwhile may not have it any more.
+                if Arc::ptr_eq(&accounts, &self.current.load()) {
+                    remembered.put(tag, kept);
+                }
+                found
+            }
+        };
+        self.seen.note(&login, clock::now_ms());
+        Ok(login)
+    }
+
+    /// Derives once, whoever it is, and looks for a kept password that fits.
+    async fn derive(
+        &self,
+        accounts: &Accounts,
+        login: &str,
+        password: &str,
+    ) -> Result<Login, Denial> {
+        let found = accounts.find(login);
+        let (salt, iterations) = match &found {
+            Some((account, _)) => (Arc::clone(&account.salt), account.iterations),
+            None => self.invented(accounts, login),
+        };
+        let unavailable = || Denial::Unavailable("logins are not judged any more".to_owned());
+        let derivations = Arc::clone(&self.derivations);
+        let place = derivations.acquire_owned().await.map_err(|_| unavailable())?;
+        #[cfg(test)]
+        self.derived.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let password = password.to_owned();
+        let derived = spawn_blocking(move || {
+            let _place = place;
+            Derived::new(&password, &salt, iterations)
+        });
+        let derived = derived.await.map_err(|_| unavailable())?;
+        let (Some(derived), Some((account, label))) = (derived, found) else {
+            return Err(Denial::Credentials);
+        };
+        let label = account.fits(&derived, label).ok_or(Denial::Credentials)?;
+        if account.disabled {
+            return Err(Denial::Disabled);
+        }
+        Ok(Login { user: account.name.as_str().into(), label: label.map(Into::into) })
+    }
+
+    /// What an unknown login has: the same each time, with any label, and like what others have.
+    fn invented(&self, accounts: &Accounts, login: &str) -> (Arc<[u8]>, u32) {
+        let name = login.rsplit_once('+').map_or(login, |(name, _)| name);
+        let kept = accounts.seed().map(|seed| hmac::Key::new(hmac::HMAC_SHA256, seed));
+        let salt = hmac::sign(kept.as_ref().unwrap_or(&self.key), file::key(name).as_bytes());
+        let salt: Arc<[u8]> = salt.as_ref().iter().take(file::SALT_OCTETS).copied().collect();
+        let number = salt.iter().fold(0usize, |sum, octet| sum * 31 % 65_521 + usize::from(*octet));
+        (salt, accounts.iterations_like(number))
+    }
+}
+
+impl Verifier for Users {
+    fn takes_passwords(&self) -> bool {
+        true
+    }
+
+    fn keeps_scram(&self) -> bool {
+        true
+    }
+
+    fn verify<'a>(&'a self, proof: Proof<'a>) -> Pending<'a, Result<Login, Denial>> {
+        Box::pin(async move {
+            match proof {
+                Proof::Password { login, password } => self.verify_password(login, password).await,
+                Proof::Token { .. } => Err(Denial::Credentials),
+            }
+        })
+    }
+
+    fn scram(&self, login: &str) -> Option<Scram> {
+        self.refresh();
+        let accounts = self.current.load();
+        let found = accounts.find(login).filter(|(account, _)| !account.disabled);
+        let found = found.and_then(|(account, label)| Some((account, account.kept(label)?, label)));
+        if let Some((account, kept, label)) = found {
+            return Some(Scram {
+                iterations: account.iterations,
+                salt: Arc::clone(&account.salt),
+                stored_key: kept.stored_key,
+                server_key: kept.server_key,
+                login: Login { user: account.name.as_str().into(), label: label.map(Into::into) },
+            });
+        }
+        let (salt, iterations) = match accounts.find(login) {
+            Some((account, _)) => (Arc::clone(&account.salt), account.iterations),
+            None => self.invented(&accounts, login),
+        };
+        // Keys that no password gives.
+        let mut keys = [0; 64];
+        aws_lc_rs::rand::fill(&mut keys).ok()?;
+        let (stored_key, server_key) = keys.split_first_chunk()?;
+        Some(Scram {
+            iterations,
+            salt,
+            stored_key: *stored_key,
+            server_key: *server_key.first_chunk()?,
+            login: Login { user: login.into(), label: None },
+        })
+    }
+
+    fn used(&self, login: &Login) {
+        self.seen.note(login, clock::now_ms());
+    }
+}
