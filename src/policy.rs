@@ -8,5 +8,6 @@ pub mod blocklist;
 pub mod client;
 pub mod rate;
 pub mod recipient;
+pub mod sender;
 pub mod tenant;
 pub mod verify;

@@ -8,6 +8,7 @@
 use crate::registry::reply::{self, Reply};
 use crate::route::next_hop::{NextHop, Via};
 use crate::route::recipients::Recipients;
+use crate::route::security::Security;
 use crate::route::{Domain, Rule, Table, Way};
 use crate::syntax::path::{ForwardPath, Mailbox};
 
@@ -20,6 +21,8 @@ pub enum Judgement {
     Verify {
         /// The mailstore.
         next_hop: NextHop,
+        /// How connections there are secured.
+        security: Security,
         /// The final recipient.
         mailbox: Mailbox,
     },
@@ -52,7 +55,10 @@ fn judge_local(table: &Table, domain: &Domain, mailbox: Mailbox) -> Judgement {
         Recipients::Any => Judgement::Accept(mailbox),
         Recipients::Listed(listed) if domain.lists(listed, &mailbox) => Judgement::Accept(mailbox),
         Recipients::Listed(_) => refused(table, &mailbox, reply::NO_SUCH_RECIPIENT),
-        Recipients::Probe => Judgement::Verify { next_hop: domain.next_hop.clone(), mailbox },
+        Recipients::Probe => {
+            let (next_hop, security) = (domain.next_hop.clone(), domain.security.clone());
+            Judgement::Verify { next_hop, security, mailbox }
+        }
     }
 }
 
@@ -82,6 +88,7 @@ mod tests {
             postmaster: Some("ops@far.example".parse().unwrap()),
             separators: "+".into(),
             limits: crate::route::limit::Limits::default(),
+            security: Security::default(),
             line: 1,
         };
         let probed = Domain {

@@ -52,6 +52,7 @@ mod tests {
             separators: String::new(),
             postmaster: None,
             limits: crate::route::limit::Limits::default(),
+            security: crate::route::security::Security::default(),
             line: 1,
         }
     }
