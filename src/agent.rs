@@ -45,13 +45,15 @@ pub struct Delivery {
     pub outcomes: Vec<(u32, Outcome)>,
     /// What that says of more than the message.
     pub finding: Finding,
+    /// The TLS of the last connection that carried it; none in clear.
+    pub tls: Option<String>,
 }
 
 impl Delivery {
     /// Of a message that could not be read.
     pub fn unread(recipients: &[u32], why: &str) -> Self {
         let outcomes = all(recipients, &Outcome::Deferred(why.to_owned()));
-        Self { envelope: None, outcomes, finding: Finding::Served }
+        Self { envelope: None, outcomes, finding: Finding::Served, tls: None }
     }
 
     /// With every failure turned into a deferral, for an operator who is not sure of the
@@ -117,18 +119,22 @@ impl Agent {
                 return Delivery::unread(recipients, &format!("the queued message: {error}"));
             }
         };
+        let mut tls = None;
         let (outcomes, finding) = match destination {
             Destination::Hop(next_hop, handling) => {
                 let content = Content::new(&self.spool, id, loaded.body);
                 let mut carrier = Carrier {
                     pool: &self.pool,
                     next_hop,
-                    handling: *handling,
+                    handling,
                     times,
                     content,
                     finding: Finding::Served,
+                    tls: None,
                 };
-                (carrier.carry(&envelope, recipients).await, carrier.finding)
+                let outcomes = carrier.carry(&envelope, recipients).await;
+                tls = carrier.tls;
+                (outcomes, carrier.finding)
             }
             Destination::Discard => {
                 let discarded = Outcome::Delivered("discarded by a route".into());
@@ -143,7 +149,7 @@ impl Agent {
                 (all(recipients, &Outcome::Deferred(why.into())), Finding::Served)
             }
         };
-        Delivery { envelope: Some(envelope), outcomes, finding }
+        Delivery { envelope: Some(envelope), outcomes, finding, tls }
     }
 
     /// Sees whether a destination serves: a new connection, its hello, and NOOP. No message is put at
@@ -151,10 +157,10 @@ impl Agent {
     /// connection is kept for the next delivery; the error says why there is none.
     pub async fn probe(&self, destination: &Destination, times: Times) -> Result<(), String> {
         let Destination::Hop(next_hop, handling) = destination else { return Ok(()) };
-        let opened = self.pool.open(next_hop, times).await;
+        let opened = self.pool.open(next_hop, &handling.security, times).await;
         let mut connection = opened.map_err(|failed| failed.outcome.reason().to_owned())?;
         connection.noop().await?;
-        self.pool.put(next_hop, handling.limits, connection);
+        self.pool.put(next_hop, handling, connection);
         Ok(())
     }
 
@@ -173,11 +179,12 @@ fn all(recipients: &[u32], outcome: &Outcome) -> Vec<(u32, Outcome)> {
 struct Carrier<'a> {
     pool: &'a Pool,
     next_hop: &'a NextHop,
-    handling: Handling,
+    handling: &'a Handling,
     times: Times,
     content: Content<'a>,
     /// The gravest of what the transactions found.
     finding: Finding,
+    tls: Option<String>,
 }
 
 impl Carrier<'_> {
@@ -205,17 +212,17 @@ impl Carrier<'_> {
     }
 
     fn minds_long_lines(&self) -> bool {
-        self.next_hop.transport == Transport::Smtp && self.handling.long_lines == LongLines::Bounce
+        self.next_hop.transport != Transport::Lmtp && self.handling.long_lines == LongLines::Bounce
     }
 
     /// One transaction, over a kept connection if one lives.
     async fn transact(&mut self, envelope: &Envelope, batch: &[u32]) -> Vec<Outcome> {
-        if let Some(connection) = self.pool.take(self.next_hop, self.handling.limits)
+        if let Some(connection) = self.pool.take(self.next_hop, self.handling)
             && let Some(outcomes) = self.transact_over(connection, envelope, batch, true).await
         {
             return outcomes;
         }
-        match self.pool.open(self.next_hop, self.times).await {
+        match self.pool.open(self.next_hop, &self.handling.security, self.times).await {
             Ok(connection) => {
                 self.transact_over(connection, envelope, batch, false).await.unwrap_or_default()
             }
@@ -235,16 +242,17 @@ impl Carrier<'_> {
         kept: bool,
     ) -> Option<Vec<Outcome>> {
         if let Err(outcome) = self.fit(&connection, envelope) {
-            self.pool.put(self.next_hop, self.handling.limits, connection);
+            self.pool.put(self.next_hop, self.handling, connection);
             return Some(vec![outcome; batch.len()]);
         }
         let transaction = transaction(envelope, batch, self.content.octets());
         let outcomes = connection.transact(transaction, &mut self.content).await;
         let gone = kept && connection.was_stale();
         if !gone {
+            self.tls = connection.secured().map(ToString::to_string);
             self.finding.add(connection.finding());
         }
-        self.pool.put(self.next_hop, self.handling.limits, connection);
+        self.pool.put(self.next_hop, self.handling, connection);
         (!gone).then_some(outcomes)
     }
 

@@ -9,4 +9,5 @@ pub mod convert;
 pub mod dialog;
 mod features;
 pub mod finding;
+mod login;
 pub mod outcome;

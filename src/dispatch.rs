@@ -44,6 +44,7 @@ use crate::net::clock;
 use crate::net::connection::Times;
 use crate::policy::tenant::Tenants;
 use crate::report;
+use crate::route::next_hop::NextHop;
 use crate::route::{Destination, Table};
 use gather::Gathered;
 pub use learned::Memory;
@@ -153,7 +154,7 @@ pub struct Dispatcher {
     /// Messages whose end the operator wants, until that is recorded.
     ending: HashSet<MessageId>,
     /// The ways out that the operator chose for single messages.
-    vias: HashMap<MessageId, Destination>,
+    vias: HashMap<MessageId, NextHop>,
     /// Reports that are being made.
     reports: JoinSet<Made>,
     /// How many of them are about each message; what is owed waits for none.

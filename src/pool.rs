@@ -15,16 +15,19 @@ use tokio::sync::watch;
 use crate::delivery::finding::NoConnection;
 use crate::event;
 use crate::net::clock;
-use crate::net::connection::{Connection, Times};
-use crate::route::Table;
+use crate::net::connection::{Connection, Opening, Times};
+use crate::net::tls::client::Client;
 use crate::route::limit::Limits;
 use crate::route::next_hop::NextHop;
+use crate::route::security::Security;
+use crate::route::{Handling, Table};
 
 /// The pool, shared by deliveries and probes.
 #[derive(Debug)]
 pub struct Pool {
     hostname: String,
-    idle: DashMap<NextHop, VecDeque<(Instant, Connection)>>,
+    tls: Client,
+    idle: DashMap<(NextHop, Security), VecDeque<(Instant, Connection)>>,
     /// Next hops that could not be reached, and when that was last told.
     out: DashMap<NextHop, Instant>,
     /// The limits of next hops.
@@ -39,7 +42,7 @@ impl Pool {
     /// current `table`.
     pub fn new(hostname: &str, table: watch::Receiver<Arc<Table>>) -> Self {
         let (idle, out) = (DashMap::new(), DashMap::new());
-        Self { hostname: hostname.to_owned(), idle, out, table }
+        Self { hostname: hostname.to_owned(), tls: Client::default(), idle, out, table }
     }
 
     /// The limits that hold for a next hop where a route has its `own`.
@@ -47,15 +50,15 @@ impl Pool {
         own.or(self.table.borrow().site_limits(next_hop))
     }
 
-    /// The connection to `next_hop` that was used last, is still alive and may carry another
-    /// message, if any; `own` are the limits of the route.
-    pub fn take(&self, next_hop: &NextHop, own: Limits) -> Option<Connection> {
-        let mut connections = self.idle.get_mut(next_hop)?;
+    /// The connection to `next_hop` that was used last, is secured in this way, still alive and may
+    /// carry another message, if any.
+    pub fn take(&self, next_hop: &NextHop, handling: &Handling) -> Option<Connection> {
+        let mut connections = self.idle.get_mut(&key(next_hop, handling))?;
         while let Some((_, mut connection)) = connections.pop_back() {
             if !connection.is_alive() {
                 continue;
             }
-            if self.is_used_up(next_hop, own, &connection) {
+            if self.is_used_up(next_hop, handling.limits, &connection) {
                 tokio::spawn(connection.quit());
                 continue;
             }
@@ -71,8 +74,14 @@ impl Pool {
 
     /// A new connection. That none can be had is an outage of the next hop, for which an alarm is
     /// raised, and lifted when it is over.
-    pub async fn open(&self, next_hop: &NextHop, times: Times) -> Result<Connection, NoConnection> {
-        let opened = Connection::open(next_hop, &self.hostname, times).await;
+    pub async fn open(
+        &self,
+        next_hop: &NextHop,
+        security: &Security,
+        times: Times,
+    ) -> Result<Connection, NoConnection> {
+        let (hostname, tls) = (self.hostname.as_str(), &self.tls);
+        let opened = Opening { next_hop, security, hostname, times, tls }.open().await;
         match &opened {
             Ok(_) => {
                 if self.out.remove(next_hop).is_some() {
@@ -93,16 +102,17 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection if it may serve again; `own` are the limits of the route.
-    pub fn put(&self, next_hop: &NextHop, own: Limits, connection: Connection) {
+    /// Keeps a connection if it may serve again.
+    pub fn put(&self, next_hop: &NextHop, handling: &Handling, connection: Connection) {
         if !connection.is_usable() {
             return;
         }
-        if self.is_used_up(next_hop, own, &connection) {
+        if self.is_used_up(next_hop, handling.limits, &connection) {
             tokio::spawn(connection.quit());
         } else {
             let since = clock::instant();
-            self.idle.entry(next_hop.clone()).or_default().push_back((since, connection));
+            let mut connections = self.idle.entry(key(next_hop, handling)).or_default();
+            connections.push_back((since, connection));
         }
     }
 
@@ -123,6 +133,11 @@ impl Pool {
             tokio::spawn(connection.quit());
         }
     }
+}
+
+/// A connection serves only mail that asks for the same TLS and the same login.
+fn key(next_hop: &NextHop, handling: &Handling) -> (NextHop, Security) {
+    (next_hop.clone(), handling.security.clone())
 }
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ use crate::net::clock;
 use crate::net::connection::Times;
 use crate::pool::Pool;
 use crate::registry::reply::{self, Reply};
-use crate::route::limit::Limits;
+use crate::route::Handling;
 use crate::route::next_hop::NextHop;
+use crate::route::security::Security;
 use crate::syntax::path::Mailbox;
 use crate::syntax::reply::ServerReply;
 pub use cache::{Cache, Lifetimes};
@@ -67,7 +68,7 @@ impl Prober {
     /// Judges a recipient: from memory where that is good enough, else by asking.
     pub async fn verify(
         self: &Arc<Self>,
-        next_hop: &NextHop,
+        (next_hop, security): (&NextHop, &Security),
         mailbox: &Mailbox,
         lifetimes: Lifetimes,
         times: Times,
@@ -77,12 +78,12 @@ impl Prober {
             Some((Known::Exists, Freshness::Fresh)) => return Ok(()),
             Some((Known::Unknown, _)) => return Err(reply::NO_SUCH_RECIPIENT),
             Some((Known::Exists, Freshness::Stale)) => {
-                self.refresh(next_hop, address, lifetimes, times);
+                self.refresh((next_hop, security), address, lifetimes, times);
                 return Ok(());
             }
             None => {}
         }
-        match self.ask(next_hop, &address, lifetimes, times).await {
+        match self.ask((next_hop, security), &address, lifetimes, times).await {
             Answer::Exists => Ok(()),
             Answer::NoSuchMailbox => Err(reply::NO_SUCH_RECIPIENT),
             Answer::Refused(text) => Err(reply::MAILBOX_REFUSES.with_text(text)),
@@ -93,7 +94,7 @@ impl Prober {
     /// Asks again without making anyone wait.
     fn refresh(
         self: &Arc<Self>,
-        next_hop: &NextHop,
+        (next_hop, security): (&NextHop, &Security),
         address: String,
         lifetimes: Lifetimes,
         times: Times,
@@ -102,20 +103,21 @@ impl Prober {
             return;
         }
         let (prober, next_hop) = (Arc::clone(self), next_hop.clone());
+        let security = security.clone();
         tokio::spawn(async move {
-            prober.ask(&next_hop, &address, lifetimes, times).await;
+            prober.ask((&next_hop, &security), &address, lifetimes, times).await;
             prober.refreshing.remove(&address);
         });
     }
 
     async fn ask(
         &self,
-        next_hop: &NextHop,
+        (next_hop, security): (&NextHop, &Security),
         address: &str,
         lifetimes: Lifetimes,
         times: Times,
     ) -> Answer {
-        let question = self.question(next_hop, address, times);
+        let question = self.question((next_hop, security), address, times);
         let answer = match timeout(lifetimes.answer, question).await {
             Ok(answer) => answer,
             Err(_) => Answer::None("no answer in time".to_owned()),
@@ -137,24 +139,30 @@ impl Prober {
     }
 
     /// Asks over a kept connection, and over a new one if that was gone.
-    async fn question(&self, next_hop: &NextHop, address: &str, times: Times) -> Answer {
+    async fn question(
+        &self,
+        (next_hop, security): (&NextHop, &Security),
+        address: &str,
+        times: Times,
+    ) -> Answer {
+        let handling = Handling { security: security.clone(), ..Handling::default() };
         let places = || Arc::new(Semaphore::new(QUESTIONS_MAX));
         let questions = self.questions.entry(next_hop.clone()).or_insert_with(places).clone();
         let Ok(_permit) = questions.acquire().await else {
             return Answer::None("stopping".to_owned());
         };
-        if let Some(mut connection) = self.pool.take(next_hop, Limits::default()) {
+        if let Some(mut connection) = self.pool.take(next_hop, &handling) {
             let answer = connection.ask(address).await;
             let stale = connection.was_stale();
-            self.pool.put(next_hop, Limits::default(), connection);
+            self.pool.put(next_hop, &handling, connection);
             if !stale {
                 return judge(answer);
             }
         }
-        match self.pool.open(next_hop, times).await {
+        match self.pool.open(next_hop, security, times).await {
             Ok(mut connection) => {
                 let answer = connection.ask(address).await;
-                self.pool.put(next_hop, Limits::default(), connection);
+                self.pool.put(next_hop, &handling, connection);
                 judge(answer)
             }
             Err(failed) => Answer::None(failed.outcome.reason().to_owned()),

@@ -9,6 +9,7 @@ pub mod limit;
 pub mod next_hop;
 pub mod pattern;
 pub mod recipients;
+pub mod security;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use limit::Limits;
 use next_hop::{NextHop, Via};
 use pattern::Pattern;
 use recipients::{Listed, Recipients};
+use security::Security;
 
 /// A domain that we are responsible for.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Domain {
     pub separators: String,
     /// Its own limits, beside those of the next hop.
     pub limits: Limits,
+    /// How connections to the next hop are secured.
+    pub security: Security,
     /// The line of the configuration that declares it.
     pub line: usize,
 }
@@ -91,7 +95,7 @@ pub enum LongLines {
 
 /// How mail is handed to a next hop. Content that an SMTP next hop may mind is handled as the route
 /// says; LMTP gets everything as it is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 pub struct Handling {
     /// 8-bit content.
     pub eight_bit: EightBit,
@@ -99,6 +103,8 @@ pub struct Handling {
     pub long_lines: LongLines,
     /// The limits of the route or domain itself.
     pub limits: Limits,
+    /// How connections are secured.
+    pub security: Security,
 }
 
 /// All domains and routes.
@@ -231,15 +237,29 @@ impl Table {
             .map_or(Way::None, Way::Rule)
     }
 
+    /// How connections to a next hop are secured that the operator chose for one message: as the
+    /// first section that leads there says.
+    pub fn security(&self, next_hop: &NextHop) -> Security {
+        let of_rules = self.rules.iter().filter_map(|rule| match &rule.via {
+            Via::Hop(hop) if hop == next_hop => Some((rule.line, &rule.handling.security)),
+            Via::Hop(_) | Via::Discard | Via::Reject => None,
+        });
+        let of_domains = self.domains.values().filter(|domain| domain.next_hop == *next_hop);
+        let of_domains = of_domains.map(|domain| (domain.line, &domain.security));
+        let first = of_domains.chain(of_rules).min_by_key(|(line, _)| *line);
+        first.map(|(_, security)| security.clone()).unwrap_or_default()
+    }
+
     /// Where queued mail for a final recipient goes now.
     pub fn destination(&self, mailbox: &Mailbox) -> Destination {
         match self.way(mailbox) {
             Way::Domain(domain) => {
-                let handling = Handling { limits: domain.limits, ..Handling::default() };
+                let security = domain.security.clone();
+                let handling = Handling { limits: domain.limits, security, ..Handling::default() };
                 Destination::Hop(domain.next_hop.clone(), handling)
             }
             Way::Rule(Rule { via: Via::Hop(hop), handling, .. }) => {
-                Destination::Hop(hop.clone(), *handling)
+                Destination::Hop(hop.clone(), handling.clone())
             }
             Way::Rule(Rule { via: Via::Discard, .. }) => Destination::Discard,
             Way::Rule(Rule { via: Via::Reject, .. }) => Destination::Reject,
@@ -251,6 +271,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use security::TlsPolicy;
 
     fn table() -> Table {
         let domain = |name: &str, postmaster: Option<&str>| Domain {
@@ -260,6 +281,7 @@ mod tests {
             postmaster: postmaster.map(|mailbox| mailbox.parse().unwrap()),
             separators: "+".into(),
             limits: Limits { rate: "5/s".parse().ok(), ..Limits::default() },
+            security: Security::default(),
             line: 1,
         };
         let rule = |recipient: &str, via: &str| Rule {
@@ -307,6 +329,22 @@ mod tests {
         assert_eq!(table.limits(&of("a@one.example")), own);
         assert_eq!(table.limits(&of("a@far.example")), every);
         assert_eq!(table.limits(&Destination::Discard), Limits::default());
+    }
+
+    #[test]
+    fn a_way_that_the_operator_chose_is_as_safe_as_the_configured_one() {
+        let hop: NextHop = "smtp://relay.example".parse().unwrap();
+        let security = |tls| Security { tls, ..Security::default() };
+        let rule = |tls, line| Rule {
+            recipient: "*".parse().unwrap(),
+            via: Via::Hop(hop.clone()),
+            handling: Handling { security: security(tls), ..Handling::default() },
+            line,
+        };
+        let rules = vec![rule(TlsPolicy::Verify, 3), rule(TlsPolicy::Off, 9)];
+        let table = Table::new(vec![], rules, None);
+        assert_eq!(table.security(&hop), security(TlsPolicy::Verify));
+        assert_eq!(table.security(&"smtp://other.example".parse().unwrap()), Security::default());
     }
 
     #[test]

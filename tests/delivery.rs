@@ -5,6 +5,8 @@
 //! where it says nothing for too long. `to` names the recipients, `lmtp`, `eight-bit`, `size N` and
 //! `probe` set the transaction up, `again` starts another one on the same connection. `= delivered`,
 //! `= deferred TEXT`, `= failed TEXT` are the outcomes expected, in order; TEXT must be in the reason.
+//! `starttls offered` or `required` and `login NAME PASSWORD` are done before, `secured` and
+//! `verified` are the ends of a handshake that `handshake` expects, before the greeting too.
 //! `C: closed` expects that the client gives the connection up. Each script is played with replies
 //! whole and an octet at a time.
 //!
@@ -19,9 +21,13 @@ mod support;
 mod live;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use angarium::delivery::dialog::{Dialog, Output, Protocol, Transaction};
+use angarium::delivery::dialog::{
+    Channel, Dialog, Output, Protocol, StartTls, Transaction, Wishes,
+};
 use angarium::delivery::outcome::Outcome;
+use angarium::route::security::Credential;
 
 struct Player {
     dialog: Dialog,
@@ -44,7 +50,19 @@ impl Player {
             eight_bit: script.lines().any(|line| line == "eight-bit"),
             probe: script.lines().any(|line| line == "probe"),
         };
-        let dialog = Dialog::new(protocol, "mx.example");
+        let starttls = match value("starttls ") {
+            None => StartTls::Never,
+            Some("offered") => StartTls::Offered,
+            Some(_) => StartTls::Required,
+        };
+        let credential = value("login ").and_then(|login| login.split_once(' '));
+        let credential = credential.map(|(user, password)| {
+            let name = "relay".to_owned();
+            Arc::new(Credential { name, user: user.into(), password: password.into() })
+        });
+        let is_local = script.lines().any(|line| line == "local");
+        let wishes = Wishes { starttls, credential, is_local };
+        let dialog = Dialog::new(protocol, "mx.example").with_wishes(wishes);
         Self { dialog, transaction, by_octet, said: String::new(), ready: true, outcomes: vec![] }
     }
 
@@ -61,6 +79,7 @@ impl Player {
                     self.dialog.handle_content_sent();
                 }
                 Output::Finished(outcomes) => self.outcomes.extend(outcomes),
+                Output::StartTls => self.said.push_str("handshake\r\n"),
                 Output::Close => self.said.push_str("closed\r\n"),
             }
         }
@@ -102,6 +121,11 @@ impl Player {
         } else {
             match line {
                 "content" => self.expect_said("content"),
+                "handshake" => self.expect_said("handshake"),
+                "secured" => self.dialog.handle_secured(Channel::default()),
+                "verified" => {
+                    self.dialog.handle_secured(Channel { verified: true, exporter: None });
+                }
                 "close" => self.dialog.handle_break("it closed the connection"),
                 "silence" => self.dialog.handle_break("it said nothing for too long"),
                 "again" => self.dialog.begin(self.transaction.clone()),

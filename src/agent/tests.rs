@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::route::limit::Limits;
 
 fn times() -> Times {
     let second = Duration::from_secs(1);
@@ -73,7 +72,7 @@ async fn failure(replies: &'static [&'static str]) -> String {
     let tried = tried("smtp", replies).await;
     let failed = tried.probe().await.unwrap_err();
     assert!(
-        tried.pool.take(&tried.next_hop, Limits::default()).is_none(),
+        tried.pool.take(&tried.next_hop, &Handling::default()).is_none(),
         "{failed}: the connection was kept"
     );
     failed
@@ -85,7 +84,7 @@ async fn a_probe_says_noop_and_keeps_the_connection() {
         let tried = tried(scheme, &["220 hi", "250 hi", "299 still here", "221 bye"]).await;
         assert_eq!(tried.probe().await, Ok(()));
         let kept =
-            tried.pool.take(&tried.next_hop, Limits::default()).expect("a connection is kept");
+            tried.pool.take(&tried.next_hop, &Handling::default()).expect("a connection is kept");
         kept.quit().await;
         assert_eq!(tried.heard.await.unwrap(), [hello, "NOOP", "QUIT"]);
     }

@@ -6,6 +6,8 @@
 //! Octets and the end of the connection go in by `handle_*`; `poll_output` says what to do next. A
 //! dialogue carries one transaction after the other until it is closed.
 
+mod secure;
+
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
@@ -13,8 +15,10 @@ use bytes::BytesMut;
 use super::complaint;
 use super::features::Features;
 use super::finding::{self, Finding};
+use super::login::Login;
 use super::outcome::{self, Outcome, Stage};
 use crate::syntax::reply::{ReplyReader, ServerReply};
+pub use secure::{Channel, StartTls, Wishes};
 
 /// Which protocol the next hop speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,7 +62,9 @@ impl Transaction {
 pub enum Output {
     /// Send these octets.
     Send(Vec<u8>),
-    /// The greeting and the hello, or a NOOP, are over: a transaction may begin.
+    /// Shake hands for TLS, then call `handle_secured`; where that fails, drop the connection.
+    StartTls,
+    /// The greeting, the hello and what was wished, or a NOOP, are over: a transaction may begin.
     Ready,
     /// Send the content, dot-stuffed and ended, then call `handle_content_sent`.
     SendContent,
@@ -88,6 +94,8 @@ enum Expect {
     Greeting,
     Ehlo,
     Helo,
+    StartTls,
+    Auth,
     Rset,
     Mail,
     Rcpt(usize),
@@ -105,6 +113,8 @@ impl Expect {
         match self {
             Self::Greeting => Stage::Greeting,
             Self::Ehlo | Self::Helo => Stage::Hello,
+            Self::StartTls => Stage::StartTls,
+            Self::Auth => Stage::Auth,
             Self::Rset | Self::Mail | Self::Quit => Stage::Mail,
             Self::Rcpt(_) => Stage::Recipient,
             Self::Data | Self::LoneDot => Stage::Data,
@@ -145,6 +155,14 @@ impl Progress {
 pub struct Dialog {
     protocol: Protocol,
     hello: String,
+    wishes: Wishes,
+    /// What TLS came to, once the connection is under it.
+    channel: Option<Channel>,
+    /// STARTTLS was answered, and nothing may come before the handshake.
+    handshaking: bool,
+    login: Option<Login>,
+    logged_in: bool,
+    login_refused: bool,
     features: Features,
     input: BytesMut,
     reader: ReplyReader,
@@ -170,6 +188,12 @@ impl Dialog {
         Self {
             protocol,
             hello: hello.to_owned(),
+            wishes: Wishes::default(),
+            channel: None,
+            handshaking: false,
+            login: None,
+            logged_in: false,
+            login_refused: false,
             features: Features::default(),
             input: BytesMut::new(),
             reader: ReplyReader::default(),
@@ -226,6 +250,9 @@ impl Dialog {
     /// Takes octets of the next hop.
     pub fn handle_input(&mut self, octets: &[u8]) {
         self.input.extend_from_slice(octets);
+        if self.handshaking {
+            return self.refuse_injected();
+        }
         while self.broken.is_none() {
             match self.reader.read(&mut self.input) {
                 Ok(Some(reply)) => self.handle_reply(&reply),
@@ -321,6 +348,10 @@ impl Dialog {
         if self.features.eight_bit_mime && transaction.eight_bit {
             mail.push_str(" BODY=8BITMIME");
         }
+        if self.logged_in {
+            // Whoever wrote it is nobody whom this next hop knows (RFC 4954 5).
+            mail.push_str(" AUTH=<>");
+        }
         if std::mem::take(&mut self.needs_reset) {
             self.unsent.push_back(("RSET".to_owned(), Expect::Rset));
         }
@@ -359,6 +390,8 @@ impl Dialog {
         match expect {
             Expect::Greeting => self.greeted(reply),
             Expect::Ehlo | Expect::Helo => self.helloed(expect, reply),
+            Expect::StartTls => self.starttls_answered(reply),
+            Expect::Auth => self.auth_answered(reply),
             Expect::Rset => self.reset(),
             Expect::Mail => self.mailed(reply),
             Expect::Rcpt(recipient) => self.recipient_judged(recipient, reply),
@@ -388,11 +421,7 @@ impl Dialog {
         if !reply.is_positive() {
             return self.break_off(Stage::Greeting, reply);
         }
-        let verb = match self.protocol {
-            Protocol::Smtp => "EHLO",
-            Protocol::Lmtp => "LHLO",
-        };
-        self.unsent.push_back((format!("{verb} {}", self.hello), Expect::Ehlo));
+        self.say_hello();
     }
 
     fn helloed(&mut self, expect: Expect, reply: &ServerReply) {
@@ -400,7 +429,7 @@ impl Dialog {
             if expect == Expect::Ehlo {
                 self.features = Features::of(reply);
             }
-            return self.outputs.push_back(Output::Ready);
+            return self.prepare();
         }
         let fall_back =
             self.protocol == Protocol::Smtp && expect == Expect::Ehlo && reply.is_permanent();
@@ -518,7 +547,8 @@ impl Dialog {
         }
         self.finding.add(finding);
         // Nobody was told yet what waits to be sent.
-        self.outputs.retain(|output| !matches!(output, Output::Send(_) | Output::SendContent));
+        self.outputs
+            .retain(|output| matches!(output, Output::Ready | Output::Finished(_) | Output::Close));
         self.unheard = self.progress.as_ref().is_some_and(|progress| !progress.heard);
         self.finish_with(&outcome);
         self.broken = Some(outcome);

@@ -3,6 +3,7 @@
 //! Promises to ignore what is unknown or malformed (rfc5321bis 2.2.1), so that nothing is used that
 //! was not offered.
 
+use crate::registry::mechanism::Mechanism;
 use crate::syntax::reply::ServerReply;
 
 /// The extensions that this client makes use of.
@@ -14,6 +15,9 @@ pub(super) struct Features {
     pub(super) size: bool,
     /// Largest message in octets, where a limit is declared.
     pub(super) size_limit: Option<u64>,
+    pub(super) starttls: bool,
+    /// The mechanisms of AUTH that are known here; also under its name of before RFC 2554.
+    pub(super) auth: Vec<Mechanism>,
 }
 
 impl Features {
@@ -24,13 +28,20 @@ impl Features {
             let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
             match keyword.as_str() {
                 "PIPELINING" => features.pipelining = true,
+                "STARTTLS" => features.starttls = true,
+                "AUTH" => features.auth.extend(words.filter_map(Mechanism::named)),
                 "8BITMIME" => features.eight_bit_mime = true,
                 "SIZE" => {
                     features.size = true;
                     let limit = words.next().and_then(|word| word.parse().ok());
                     features.size_limit = limit.filter(|&limit| limit > 0);
                 }
-                _ => {}
+                _ => {
+                    if let Some(first) = keyword.strip_prefix("AUTH=") {
+                        let names = std::iter::once(first).chain(words);
+                        features.auth.extend(names.filter_map(Mechanism::named));
+                    }
+                }
             }
         }
         features

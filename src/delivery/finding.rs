@@ -115,7 +115,7 @@ mod tests {
                     }),
                     Output::SendContent => dialog.handle_content_sent(),
                     Output::Finished(_) => return dialog.finding().clone(),
-                    Output::Send(_) | Output::Close => {}
+                    Output::Send(_) | Output::StartTls | Output::Close => {}
                 }
             }
         }

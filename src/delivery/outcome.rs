@@ -32,6 +32,10 @@ pub enum Stage {
     Greeting,
     /// HELO, EHLO or LHLO.
     Hello,
+    /// STARTTLS.
+    StartTls,
+    /// AUTH.
+    Auth,
     /// MAIL.
     Mail,
     /// RCPT.
@@ -51,6 +55,8 @@ impl Stage {
         match self {
             Self::Greeting => "at its greeting",
             Self::Hello => "in reply to the hello",
+            Self::StartTls => "in reply to STARTTLS",
+            Self::Auth => "in reply to the login",
             Self::Mail => "in reply to MAIL",
             Self::Recipient => "in reply to RCPT",
             Self::Data => "in reply to DATA",
@@ -70,6 +76,8 @@ pub fn of_reply(stage: Stage, reply: &ServerReply) -> Outcome {
         (5, Stage::Greeting) if reply.code == 521 => Outcome::Failed(said),
         // Mostly a block of our address or a host in trouble, which another try may outlive.
         (5, Stage::Greeting | Stage::Hello) => Outcome::Deferred(said),
+        // The operator's fault: the mail can wait until it is mended.
+        (5, Stage::StartTls | Stage::Auth) => Outcome::Deferred(said),
         (5, _) => Outcome::Failed(said),
         _ => Outcome::Deferred(said),
     }

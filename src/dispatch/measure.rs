@@ -43,7 +43,7 @@ fn transport(destination: &Destination) -> Transport {
     match destination {
         Destination::Hop(hop, _) => match hop.transport {
             route::next_hop::Transport::Lmtp => Transport::Lmtp,
-            route::next_hop::Transport::Smtp => Transport::Smtp,
+            route::next_hop::Transport::Smtp | route::next_hop::Transport::Smtps => Transport::Smtp,
         },
         Destination::Discard | Destination::Reject | Destination::Unroutable => Transport::None,
     }
@@ -81,7 +81,7 @@ impl Dispatcher {
             let site = self.sites.site_of(destination)?;
             let site = self.scheduler.site(site, now_ms)?;
             let (handling, site_limits) = match destination {
-                Destination::Hop(hop, handling) => (*handling, table.site_limits(hop)),
+                Destination::Hop(hop, handling) => (handling.clone(), table.site_limits(hop)),
                 _ => (Handling::default(), Limits::default()),
             };
             let (load, limits) = (self.load(destination, route), table.limits(destination));

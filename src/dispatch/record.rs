@@ -58,7 +58,8 @@ impl Record<'_> {
             let recipient = self.address(*index);
             match (outcome, self.decision) {
                 (Outcome::Delivered(reply), _) => {
-                    event::delivered(id, &recipient, destination, reply);
+                    let tls = self.delivery.tls.as_deref();
+                    event::delivered(id, &recipient, destination, reply, tls);
                 }
                 (Outcome::Deferred(reason), Decision::Retry { attempts, due_ms }) => {
                     let retry_in_s = due_ms.saturating_sub(self.now_ms) / 1000;
@@ -164,6 +165,7 @@ mod tests {
                 (2, Outcome::Deferred("later".into())),
             ],
             finding: Default::default(),
+            tls: None,
         };
         Record { assignment: &assignment(), delivery: &delivery, decision, now_ms: 5 }.changes()
     }

@@ -150,7 +150,7 @@ impl Dispatcher {
     /// Remembers the way out that the operator chose for a message; empty is none.
     pub(super) fn set_via(&mut self, id: MessageId, via: &str) {
         match via.parse() {
-            Ok(hop) => drop(self.vias.insert(id, Destination::Hop(hop, Handling::default()))),
+            Ok(hop) => drop(self.vias.insert(id, hop)),
             Err(_) => drop(self.vias.remove(&id)),
         }
     }
@@ -230,7 +230,8 @@ impl Dispatcher {
     /// Where a recipient's mail goes now.
     fn destination(&self, id: MessageId, envelope: Option<&Envelope>, index: u32) -> Destination {
         if let Some(via) = self.vias.get(&id) {
-            return via.clone();
+            let security = self.settings.table.security(via);
+            return Destination::Hop(via.clone(), Handling { security, ..Handling::default() });
         }
         let recipient = envelope.and_then(|envelope| envelope.recipients.get(index as usize));
         recipient.map_or(Destination::Unroutable, |recipient| {

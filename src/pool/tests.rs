@@ -59,7 +59,7 @@ async fn open(pool: &Pool, next_hop: &NextHop) -> Connection {
         data_termination: minute,
         keep_idle: minute,
     };
-    pool.open(next_hop, times).await.unwrap()
+    pool.open(next_hop, &Security::default(), times).await.unwrap()
 }
 
 async fn carry(connection: &mut Connection) {
@@ -72,15 +72,15 @@ async fn carry(connection: &mut Connection) {
 async fn a_connection_that_carried_enough_says_quit() {
     let (next_hop, quits) = next_hop().await;
     let (pool, table) = pool(Table::default().with_limits(at_most(2), []));
-    let own = Limits::default();
+    let own = Handling::default();
     let mut connection = open(&pool, &next_hop).await;
     connection.ask("a@d.example").await.unwrap();
     carry(&mut connection).await;
-    pool.put(&next_hop, own, connection);
-    let mut connection = pool.take(&next_hop, own).expect("one message, and a question");
+    pool.put(&next_hop, &own, connection);
+    let mut connection = pool.take(&next_hop, &own).expect("one message, and a question");
     carry(&mut connection).await;
-    pool.put(&next_hop, own, connection);
-    assert!(pool.take(&next_hop, own).is_none(), "two messages");
+    pool.put(&next_hop, &own, connection);
+    assert!(pool.take(&next_hop, &own).is_none(), "two messages");
     while quits.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
@@ -89,8 +89,8 @@ async fn a_connection_that_carried_enough_says_quit() {
     for _ in 0..5 {
         carry(&mut connection).await;
     }
-    pool.put(&next_hop, own, connection);
-    assert!(pool.take(&next_hop, own).is_some(), "no limit any more");
+    pool.put(&next_hop, &own, connection);
+    assert!(pool.take(&next_hop, &own).is_some(), "no limit any more");
 }
 
 #[tokio::test]
@@ -98,16 +98,17 @@ async fn the_nearest_limit_holds_for_who_takes_and_for_who_puts() {
     let (next_hop, _) = next_hop().await;
     let site = [(next_hop.clone(), at_most(3))];
     let (pool, _table) = pool(Table::default().with_limits(at_most(1), site));
-    let (own, strict) = (Limits::default(), at_most(2));
+    let own = Handling::default();
+    let strict = Handling { limits: at_most(2), ..Handling::default() };
     let mut connection = open(&pool, &next_hop).await;
     carry(&mut connection).await;
     carry(&mut connection).await;
-    pool.put(&next_hop, own, connection);
-    assert!(pool.take(&next_hop, strict).is_none(), "too many for the stricter route");
-    assert!(pool.take(&next_hop, own).is_none(), "which has closed it");
+    pool.put(&next_hop, &own, connection);
+    assert!(pool.take(&next_hop, &strict).is_none(), "too many for the stricter route");
+    assert!(pool.take(&next_hop, &own).is_none(), "which has closed it");
     let mut connection = open(&pool, &next_hop).await;
     carry(&mut connection).await;
     carry(&mut connection).await;
-    pool.put(&next_hop, strict, connection);
-    assert!(pool.take(&next_hop, own).is_none());
+    pool.put(&next_hop, &strict, connection);
+    assert!(pool.take(&next_hop, &own).is_none());
 }

@@ -1,7 +1,7 @@
 //! Next hops: where a message goes next, and by which protocol.
 //!
-//! A next hop is written `smtp://host:port`, `lmtp://host:port` or `lmtp:unix:/path`, and what is
-//! printed reads back as the same value. Hosts have their form (see [`crate::syntax::domain`]); an IPv6 address stands in brackets
+//! A next hop is written `smtp://host:port`, `smtps://host:port`, `lmtp://host:port` or
+//! `lmtp:unix:/path`, and what is printed reads back as the same value. Hosts have their form (see [`crate::syntax::domain`]); an IPv6 address stands in brackets
 //! and is printed in its canonical form, so that two spellings of one place share one route.
 //! A transport that this version cannot speak is refused by name, with what can be used instead:
 //! mail must never leave by another way than the one that was written.
@@ -21,16 +21,19 @@ pub const SOCKET_PATH_OCTETS_MAX: usize = 107;
 pub enum Transport {
     /// SMTP (rfc5321bis): one reply to the content for all recipients.
     Smtp,
+    /// The same under TLS from the first octet (RFC 8314 3.3).
+    Smtps,
     /// LMTP (RFC 2033): one reply to the content for each recipient.
     Lmtp,
 }
 
 impl Transport {
-    /// The port where none is written: 25 for SMTP, 24 for LMTP.
+    /// The port where none is written: 25 for SMTP, 465 under TLS, 24 for LMTP.
     #[must_use]
     pub fn default_port(self) -> u16 {
         match self {
             Self::Smtp => 25,
+            Self::Smtps => 465,
             Self::Lmtp => 24,
         }
     }
@@ -38,6 +41,7 @@ impl Transport {
     fn scheme(self) -> &'static str {
         match self {
             Self::Smtp => "smtp",
+            Self::Smtps => "smtps",
             Self::Lmtp => "lmtp",
         }
     }
@@ -89,11 +93,14 @@ impl FromStr for NextHop {
         let transport = match scheme.to_ascii_lowercase().as_str() {
             "smtp" => Transport::Smtp,
             "lmtp" => Transport::Lmtp,
-            "smtps" => return Err(fault(SMTPS)),
+            "smtps" => Transport::Smtps,
             "unix" => return Err(fault(format!("write `lmtp:unix:{rest}`"))),
             _ => return Err(no_scheme(text)),
         };
         let place = if let Some(path) = rest.strip_prefix("unix:") {
+            if transport == Transport::Smtps {
+                return Err(fault(format!("a Unix socket needs no TLS: write smtp:unix:{path}")));
+            }
             Place::Unix(socket_path(path)?)
         } else if let Some(place) = rest.strip_prefix("//") {
             tcp(place, transport)?
@@ -106,11 +113,10 @@ impl FromStr for NextHop {
     }
 }
 
-const SMTPS: &str = "smtps:// (TLS from the first octet) is not available in this version; \
-                     use smtp://host:port";
 const MX: &str = "`mx` is not available in this version: name the next hop, as in \
                   smtp://relay.example:25";
-const FORMS: &str = "a next hop is smtp://host:port, lmtp://host:port or lmtp:unix:/path";
+const FORMS: &str = "a next hop is smtp://host:port, smtps://host:port, lmtp://host:port or \
+                     lmtp:unix:/path";
 
 fn no_scheme(text: &str) -> NextHopError {
     if text.eq_ignore_ascii_case("mx") {
@@ -281,6 +287,8 @@ mod tests {
             ("smtp://Relay.EXAMPLE", "smtp://relay.example:25"),
             ("smtp://Bücher.example", "smtp://xn--bcher-kva.example:25"),
             ("SMTP://10.0.0.7:2526", "smtp://10.0.0.7:2526"),
+            ("smtps://relay.example", "smtps://relay.example:465"),
+            ("smtps://[::1]:4650", "smtps://[::1]:4650"),
             ("lmtp://127.0.0.1", "lmtp://127.0.0.1:24"),
             ("lmtp://[::1]:2400", "lmtp://[::1]:2400"),
             ("smtp://[2001:DB8:0::7]", "smtp://[2001:db8::7]:25"),
@@ -300,7 +308,6 @@ mod tests {
     #[test]
     fn what_this_version_cannot_do_says_what_can_be_used() {
         assert!(says("mx").contains("not available in this version: name the next hop"));
-        assert!(says("smtps://relay.example:465").contains("use smtp://host:port"));
     }
 
     #[test]
@@ -310,6 +317,7 @@ mod tests {
         assert!(says("/run/lmtp").contains("write lmtp:unix:/run/lmtp"));
         assert!(says("unix:/run/lmtp").contains("write `lmtp:unix:/run/lmtp`"));
         assert!(says("lmtp:unix:run/lmtp").contains("must be absolute"));
+        assert!(says("smtps:unix:/run/relay").contains("write smtp:unix:/run/relay"));
         assert!(says("lmtp:/run/lmtp").contains("unix:/path"));
         assert!(says("smtp://::1:25").contains("brackets"));
         assert!(says("smtp://[::1").contains("not closed"));
