@@ -1,6 +1,6 @@
 //! Floor 6: the command line.
 //!
-//! Promises exit codes of sysexits (64 usage, 65 data, 66 no input, 69 unavailable, 73 can't
+//! Promises exit codes of sysexits (64 usage, 65 data, 66 no input, 67 no user, 69 unavailable, 73 can't
 //! create, 74 I/O, 75 try again, 77 no permission, 78 configuration), output for people by default
 //! and JSON on request, and that faults of a configuration are shown before a socket opens.
 
@@ -9,6 +9,8 @@ mod check;
 mod queue;
 mod registry;
 mod route;
+mod sendmail;
+mod user;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -50,12 +52,24 @@ enum Command {
     /// See where mail goes
     #[command(subcommand)]
     Route(route::Command),
+    /// See and change who may log in
+    #[command(subcommand)]
+    User(user::Command),
     /// See the SMTP extensions and status codes that are known, and judge changes of the registry
     #[command(subcommand)]
     Registry(registry::Command),
     /// See what is wrong with an address
     #[command(subcommand)]
     Address(address::Command),
+    /// Send the message on standard input, as sendmail does; `-t`, `-i`, `-f` and all that it knows
+    ///
+    /// A link to this command called sendmail, mailq or newaliases behaves as these do.
+    #[command(disable_help_flag = true)]
+    Sendmail {
+        /// Flags and recipients of sendmail
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +84,11 @@ struct DemoArgs {
 
 /// Runs the command that `arguments` name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let called = arguments.first().and_then(|name| Path::new(name).file_name()?.to_str());
+    if let Some(name) = sendmail::NAMES.into_iter().find(|name| called == Some(name)) {
+        return sendmail::run(name, None, arguments.into_iter().skip(1));
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -84,16 +103,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check => with_config(file, |config| check::run(&config)),
         Command::Queue(command) => with_config(file, |config| queue::run(&config, command)),
         Command::Route(command) => with_config(file, |config| route::run(&config, command)),
+        Command::User(command) => with_config(file, |config| user::run(&config, command)),
         Command::Registry(command) => registry::run(command, || load(file)),
         Command::Address(command) => address::run(command),
+        Command::Sendmail { arguments } => sendmail::run("sendmail", cli.config, arguments),
     }
 }
 
 fn load(file: Option<&Path>) -> Result<Config, Faults> {
-    // What is no Unicode can't name an option.
-    let env = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::load(file, env)
+    Config::load(file, variables())
+}
+
+/// The environment; what is no Unicode can't name an option.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn with_config(file: Option<&Path>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {

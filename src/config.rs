@@ -7,16 +7,20 @@
 //! daemon that reads again keeps what it has if there is any fault.
 
 mod address;
+mod certificate;
 mod check;
+mod credential;
 mod declare;
 mod door;
 mod environment;
 mod fault;
+mod identity;
 mod option;
 mod read;
 mod recipients;
 mod reference;
 mod registry;
+mod senders;
 mod template;
 mod value;
 mod word;
@@ -26,14 +30,16 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use declare::{
-    Access, BlockList, Config, Control, Dns, Domain, Format, Level, Listener, Log, Metrics, Probe,
-    Queue, Rates, Registry, Relay, Report, Role, Route, SECTIONS, Site, Tenant, Timeout, Vrfy,
+    Access, Auth, BlockList, Certificate, Config, Control, Credential, Dns, Domain, Format, Level,
+    Listener, Local, Log, Metrics, Oauth, Probe, Queue, Rates, Registry, Relay, Report, Role,
+    Route, SECTIONS, Site, Submission, Tenant, Timeout, Tls, Vrfy,
 };
 pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};
 pub use reference::reference;
 pub use registry::parse_registry;
 
+use crate::local::folder::Ends;
 use crate::syntax::domain::parse_domain;
 use environment::Overrides;
 use fault::Source;
@@ -49,24 +55,7 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Faults> {
         let Some(path) = path else { return Self::parse("", "", env) };
-        let name = path.display().to_string();
-        let octets = match std::fs::read(path) {
-            Ok(octets) => octets,
-            Err(error) => {
-                let message = format!("cannot be read: {error}; name a file that this user can");
-                return Err(Faults(vec![Fault { file: name, line: 0, column: 0, message }]));
-            }
-        };
-        match std::str::from_utf8(&octets) {
-            Ok(text) => Self::parse(&name, text, env),
-            Err(error) => {
-                let before = octets.get(..error.valid_up_to()).unwrap_or_default();
-                let text = String::from_utf8_lossy(before);
-                let message = "this is not UTF-8; save the file in that encoding".to_owned();
-                let source = Source { name: &name, text: &text };
-                Err(Faults(vec![source.fault(text.len(), message)]))
-            }
-        }
+        Self::parse(&path.display().to_string(), &read_text(path)?, env)
     }
 
     /// Reads `text` as the file `name`, and what `env` overrides.
@@ -102,12 +91,109 @@ impl Config {
         self.control.socket.clone().unwrap_or_else(|| self.spool.join("control"))
     }
 
+    /// Where programs of this machine hand in mail.
+    #[must_use]
+    pub fn local_ends(&self) -> Ends {
+        local_ends(&self.local, &self.spool)
+    }
+
+    /// What completes an address that a program of this machine gives without a domain.
+    #[must_use]
+    pub fn local_domain(&self) -> &str {
+        self.local.domain.as_deref().unwrap_or(&self.hostname)
+    }
+
     /// The domain of ours with this name, however it is written.
     #[must_use]
     pub fn domain(&self, name: &str) -> Option<&Domain> {
         let form = parse_domain(name).ok()?;
         self.domains.iter().find(|domain| domain.name == form)
     }
+}
+
+/// What a program needs that hands in mail. It runs as anyone, who may not read the lists that a
+/// configuration names, and its mail must not wait for the repair of a section that is not its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HandIn {
+    /// The name of this server.
+    pub hostname: String,
+    spool: PathBuf,
+    local: Local,
+    control: Control,
+}
+
+impl HandIn {
+    /// Reads the file at `path`, or the built-in defaults, and what `env` overrides.
+    ///
+    /// # Errors
+    /// A file that can't be read, and faults of these options.
+    pub fn load(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Faults> {
+        let (name, text) = match path {
+            Some(path) => (path.display().to_string(), read_text(path)?),
+            None => (String::new(), String::new()),
+        };
+        let source = Source { name: &name, text: &text };
+        let mut faults = Vec::new();
+        let variables = environment::ours(env);
+        let overrides = Overrides::read(&variables, &mut faults);
+        let (root, errors) = DeTable::parse_recoverable(&text);
+        if !errors.is_empty() {
+            return Err(Faults::sorted(source.syntax(&errors), &name));
+        }
+        let mut reading = Reading { source, overrides: &overrides, faults: Vec::new() };
+        let read = reading.hand_in(root.get_ref());
+        read.ok_or_else(|| Faults::sorted(reading.faults, &name))
+    }
+
+    /// Where mail is handed in; `None` where it is not taken.
+    #[must_use]
+    pub fn ends(&self) -> Option<Ends> {
+        self.local.enabled.then(|| local_ends(&self.local, &self.spool))
+    }
+
+    /// What completes an address without a domain.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.local.domain.as_deref().unwrap_or(&self.hostname)
+    }
+
+    /// The largest message, in octets.
+    #[must_use]
+    pub fn octets_max(&self) -> u64 {
+        self.local.max_message_size
+    }
+
+    /// The socket of the operator's commands.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.control.socket.clone().unwrap_or_else(|| self.spool.join("control"))
+    }
+}
+
+fn local_ends(local: &Local, spool: &Path) -> Ends {
+    Ends::new(local.folder.clone().unwrap_or_else(|| spool.join("local")))
+}
+
+/// The text of a configuration file.
+fn read_text(path: &Path) -> Result<String, Faults> {
+    let name = path.display().to_string();
+    let octets = match std::fs::read(path) {
+        Ok(octets) => octets,
+        Err(error) => {
+            let message = format!("cannot be read: {error}; name a file that this user can");
+            return Err(Faults(vec![Fault { file: name, line: 0, column: 0, message }]));
+        }
+    };
+    String::from_utf8(octets).map_err(|error| {
+        let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let text = String::from_utf8_lossy(before);
+        let message = "this is not UTF-8; save the file in that encoding".to_owned();
+        let source = Source { name: &name, text: &text };
+        Faults(vec![source.fault(text.len(), message)])
+    })
 }
 
 impl Default for Config {

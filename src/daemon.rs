@@ -6,7 +6,10 @@
 //! new sessions, content under way is finished, deliveries get the grace time, and the spool is
 //! closed last.
 
+pub mod authority;
+mod certificates;
 mod listeners;
+mod local;
 mod metrics;
 mod observer;
 mod privileges;
@@ -38,8 +41,10 @@ use crate::pool::Pool;
 use crate::probe::{Cache, Prober};
 use crate::receive::Services;
 use crate::route::Table;
+use certificates::Certificates;
 use listeners::Listeners;
 pub use listeners::Sockets;
+use local::Local;
 use metrics::Metrics;
 use observer::Groups;
 pub use privileges::{make_spool, prepare};
@@ -55,6 +60,8 @@ pub struct Daemon {
     config: Config,
     spool: Spool,
     listeners: Listeners,
+    certificates: Arc<Certificates>,
+    local: Local,
     dispatcher: mpsc::Sender<dispatch::Request>,
     dispatching: JoinHandle<()>,
     helpers: Vec<JoinHandle<()>>,
@@ -85,9 +92,7 @@ impl Daemon {
         let table = Arc::new(table(&config));
         let current = watch::Sender::new(Arc::clone(&table));
         let pool = Arc::new(Pool::new(&config.hostname, current.subscribe()));
-        let positive = config.probe.positive_lifetime;
-        let cache = Cache::open(&config.spool.join("recipients"), positive, clock::now_ms());
-        let prober = Arc::new(Prober::new(Arc::clone(&pool), cache));
+        let prober = prober(&config, &pool);
 
         let agent = Arc::new(Agent::new(spool.clone(), Arc::clone(&pool)));
         let settings = settings::dispatch(&config, &table);
@@ -109,22 +114,27 @@ impl Daemon {
             dispatcher: requests.clone(),
             table: current.subscribe(),
         };
+        let certificates = Arc::new(Certificates::new(&config)?);
         let helpers = vec![
+            tokio::spawn(Arc::clone(&certificates).watch()),
             tokio::spawn(serve_operator(recovery, control, operator)),
             tokio::spawn(sweep(Arc::clone(&pool), keep_idle.subscribe())),
         ];
         let door = Arc::new(Door::new(settings::dns(&config))?);
-        let mut metrics = Metrics::new(spool.clone(), requests.clone(), Arc::clone(&door));
+        let (entered, shown) = (Arc::clone(&door), Arc::clone(&certificates));
+        let mut metrics = Metrics::new(spool.clone(), requests.clone(), entered, shown);
         metrics.serve(config.metrics.bind, sockets.metrics.take())?;
-        let (full, entered) = (Arc::clone(&backlog), Arc::clone(&door));
-        let services = Services { intake, prober, backlog: full, door: entered };
-        let mut listeners = Listeners::new(services);
+        let services = services(intake, prober, &backlog, &door);
+        let mut listeners = Listeners::new(services.clone(), Arc::clone(&certificates));
+        let local = Local::start(&config, &table, services);
         listeners.serve(sockets, &config, &table)?;
         tokio::task::spawn_blocking(reading);
         Ok(Self {
             config,
             spool,
             listeners,
+            certificates,
+            local,
             dispatcher: requests,
             dispatching,
             helpers,
@@ -151,8 +161,10 @@ impl Daemon {
             }
         }
         self.door.set_dns(settings::dns(&config))?;
+        self.certificates.take(&config)?;
         let table = Arc::new(table(&config));
         self.listeners.serve(sockets, &config, &table)?;
+        self.local.reload(&config, &table);
         self.table.send_replace(Arc::clone(&table));
         self.metrics.serve(config.metrics.bind, metrics_socket)?;
         self.backlog.set_tenants(tenants(&config));
@@ -173,8 +185,11 @@ impl Daemon {
         let _ = self.dispatcher.send(dispatch::Request::Stop).await;
         let mut dispatching = self.dispatching;
         // Side by side: a client that takes its time must not cost the deliveries theirs.
-        let (_, finished) =
-            tokio::join!(self.listeners.stop(deadline), timeout_at(deadline, &mut dispatching));
+        let (_, _, finished) = tokio::join!(
+            self.listeners.stop(deadline),
+            self.local.stop(deadline),
+            timeout_at(deadline, &mut dispatching)
+        );
         if finished.is_err() {
             dispatching.abort();
             let _ = dispatching.await;
@@ -202,6 +217,23 @@ async fn serve_operator(
     if recovery.await.is_ok() {
         control::serve(socket, services).await;
     }
+}
+
+/// What sessions hand messages and questions to.
+fn services(
+    intake: Arc<Intake>,
+    prober: Arc<Prober>,
+    backlog: &Arc<Backlog>,
+    door: &Arc<Door>,
+) -> Services {
+    Services { intake, prober, backlog: Arc::clone(backlog), door: Arc::clone(door) }
+}
+
+/// The verifier of recipients, with the answers that it remembers.
+fn prober(config: &Config, pool: &Arc<Pool>) -> Arc<Prober> {
+    let positive = config.probe.positive_lifetime;
+    let cache = Cache::open(&config.spool.join("recipients"), positive, clock::now_ms());
+    Arc::new(Prober::new(Arc::clone(pool), cache))
 }
 
 /// What the operator and the next hops want remembered over a restart.

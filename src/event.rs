@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use tracing::{debug, error, info, warn};
 
-use crate::metric::{self, Admission, DoorRule, Reload};
+use crate::metric::{self, Admission, DoorRule, Login, Reload};
 
 /// A listener accepts connections.
 pub fn listening(bind: impl Display, role: &str) {
@@ -22,9 +22,57 @@ pub fn session_opened(session: &str, client: impl Display) {
     info!(event = "session-opened", session, %client);
 }
 
+/// A connection is under TLS.
+pub fn secured(
+    session: &str,
+    (protocol, cipher): (&str, &str),
+    group: Option<&str>,
+    sni: Option<&str>,
+    resumed: bool,
+) {
+    info!(event = "secured", session, protocol, cipher, group, sni, resumed);
+}
+
+/// A client's TLS handshake came to nothing.
+pub fn handshake_failed(session: &str, client: impl Display, why: impl Display) {
+    info!(event = "handshake-failed", session, %client, %why);
+}
+
+/// A certificate is in use from now on.
+pub fn certificate_taken(name: &str, fingerprint: &str, not_after: impl Display) {
+    info!(event = "certificate-taken", name, fingerprint, %not_after);
+}
+
+/// The new files of a certificate can't be used; the old one stays.
+pub fn certificate_refused(name: &str, why: &str) {
+    error!(event = "certificate-refused", name, why);
+}
+
+/// Clients will not trust a certificate; told each day while it is so.
+pub fn certificate_doubtful(name: &str, why: &str) {
+    warn!(event = "certificate-doubtful", name, why);
+}
+
 /// A proxy named the client that it speaks for.
 pub fn impersonated(session: &str, client: impl Display, port: Option<u16>, name: Option<&str>) {
     info!(event = "impersonated", session, %client, port, name);
+}
+
+/// A user logged in.
+pub fn logged_in(session: &str, mechanism: &str, user: &str, label: Option<&str>) {
+    metric::LOGINS.add(Login::Granted, 1);
+    info!(event = "logged-in", session, mechanism, user, label);
+}
+
+/// A client was not let in; `claimed` is what it said of itself.
+pub fn login_denied(
+    session: &str,
+    client: impl Display,
+    (mechanism, claimed): (&str, &str),
+    (outcome, why): (Login, &str),
+) {
+    metric::LOGINS.add(outcome, 1);
+    info!(event = "login-denied", session, %client, mechanism, claimed, why);
 }
 
 /// A session ended.
@@ -102,9 +150,16 @@ pub fn content_refused(session: &str, why: impl Display) {
     warn!(event = "content-refused", session, %why);
 }
 
-/// A recipient got the message.
-pub fn delivered(id: impl Display, recipient: &str, next_hop: impl Display, reply: &str) {
-    info!(event = "delivered", %id, recipient, %next_hop, reply);
+/// A recipient got the message; over which TLS, and whether its certificate was verified, or in
+/// clear.
+pub fn delivered(
+    id: impl Display,
+    recipient: &str,
+    next_hop: impl Display,
+    reply: &str,
+    tls: Option<&str>,
+) {
+    info!(event = "delivered", %id, recipient, %next_hop, reply, tls);
 }
 
 /// 8-bit content was converted for a next hop that takes none; whether that broke a signature, or
@@ -145,6 +200,16 @@ pub fn failed(
 /// A next hop can't be reached; its mail waits.
 pub fn outage(next_hop: impl Display, why: &str) {
     error!(event = "outage", %next_hop, why);
+}
+
+/// A next hop failed at a TLS handshake, and does without the hybrid key share, or in clear.
+pub fn tls_fell_back(next_hop: impl Display, in_clear: bool, why: &str) {
+    warn!(event = "tls-fell-back", %next_hop, in_clear, why);
+}
+
+/// A next hop refused our login; its mail waits until the operator has mended that.
+pub fn login_refused(next_hop: impl Display, credentials: &str, why: &str) {
+    error!(event = "login-refused", %next_hop, credentials, why);
 }
 
 /// A next hop can be reached again.
@@ -225,4 +290,9 @@ pub fn trouble(what: &str, why: impl Display) {
 /// A mailstore was asked for a recipient.
 pub fn probed(recipient: impl Display, next_hop: impl Display, answer: &str) {
     debug!(event = "probed", %recipient, %next_hop, answer);
+}
+
+/// A bearer token was not taken; why, for whoever sets this up.
+pub fn token_refused(issuer: &str, why: &str) {
+    debug!(event = "token-refused", issuer, why);
 }

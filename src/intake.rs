@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use crate::envelope::Envelope;
 use crate::event;
 use crate::net::clock;
+use crate::net::tls::Facts;
 use crate::registry::reply::{self, Reply};
 use crate::syntax::content::{TraitReader, Traits};
 use crate::syntax::header::{self, Received, Start};
@@ -47,10 +48,14 @@ pub struct Accepted {
 pub struct Trace<'a> {
     /// The name that the client gave.
     pub hello: &'a str,
-    /// Where the client is.
-    pub client: IpAddr,
+    /// Where the client is; none where that is not told.
+    pub client: Option<IpAddr>,
+    /// The account of a program of this machine, which then stands for the client.
+    pub caller: Option<u32>,
     /// A registered `with` protocol.
     pub with: &'a str,
+    /// What the handshake agreed on, if there was one.
+    pub tls: Option<&'a Facts>,
     /// Whether a lone recipient is named.
     pub names_recipient: bool,
 }
@@ -110,10 +115,16 @@ impl Intake {
         Received {
             hello: trace.hello,
             peer: trace.client,
+            caller: trace.caller,
             by: &self.hostname,
             with: trace.with,
             id: &id.to_string(),
             recipient: trace.recipient(&envelope).as_deref(),
+            tls: trace.tls.map(|facts| header::Tls {
+                cipher: &facts.cipher,
+                protocol: facts.protocol,
+                group: facts.group.as_deref(),
+            }),
             date: &clock::date(arrived_ms),
         }
         .write(&mut field);

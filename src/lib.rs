@@ -27,8 +27,8 @@
 //! | 1 | [`syntax`] octets to values and back; [`envelope`] what travels beside content |
 //! | 2 | [`session`] receiving, without I/O |
 //! | 3 | [`policy`] verdicts; [`route`] recipient to destination |
-//! | 4 | [`delivery`] sending, without I/O, and what becomes of each recipient; [`report`] to senders |
-//! | 5 | [`net`] sockets and clock; [`pool`]; [`probe`]; [`backlog`]; [`door`]; [`intake`]; [`receive`]; [`agent`]; [`dispatch`] |
+//! | 4 | [`delivery`] sending, without I/O, and what becomes of each recipient; [`report`] to senders; [`submission`] what users may send, repaired |
+//! | 5 | [`net`] sockets and clock; [`auth`] who a client is; [`pool`]; [`probe`]; [`backlog`]; [`door`]; [`intake`]; [`receive`]; [`local`]; [`agent`]; [`dispatch`] |
 //! | 6 | [`config`]; [`control`]; [`daemon`]; [`demo`]; [`cli`] |
 //!
 //! # Invariants
@@ -40,6 +40,7 @@
 //! - A panic ends one session or one delivery, and loses no accepted message.
 
 pub mod agent;
+pub mod auth;
 pub mod backlog;
 pub mod cli;
 pub mod config;
@@ -52,6 +53,7 @@ pub mod door;
 pub mod envelope;
 pub mod event;
 pub mod intake;
+pub mod local;
 pub mod metric;
 pub mod net;
 pub mod policy;
@@ -62,4 +64,5 @@ pub mod registry;
 pub mod report;
 pub mod route;
 pub mod session;
+pub mod submission;
 pub mod syntax;

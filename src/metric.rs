@@ -11,7 +11,8 @@ mod text;
 
 pub use kind::{Asked, Counter, Gauge, Histogram, Metric};
 pub use label::{
-    Admission, Answer, DoorRule, Labels, Outcome, Refusal, Reload, ReplyClass, Stage, Transport,
+    Admission, Answer, DoorRule, Handshake, Labels, Login, Outcome, Refusal, Reload, ReplyClass,
+    Stage, Transport,
 };
 pub use text::{Exposition, Form};
 
@@ -102,6 +103,12 @@ metrics! {
     /// Clients looked up in block lists, by list and answer. A list with too much silence is left
     /// alone for a minute: unasked.
     BLOCK_LIST_LOOKUPS: Asked = "angarium_dnsbl_lookups", "counter";
+    /// TLS handshakes with clients, by result.
+    TLS_HANDSHAKES: Counter<Handshake, { Handshake::COUNT }> = "angarium_smtpd_tls_handshakes";
+    /// Attempts to log in, by result.
+    LOGINS: Counter<Login, { Login::COUNT }> = "angarium_smtpd_logins";
+    /// When each certificate in use ends, since the epoch.
+    CERTIFICATE_NOT_AFTER: Asked = "angarium_certificate_not_after_seconds" in "seconds", "gauge";
     /// Time from the end of a message's content to its reply.
     SMTPD_ACCEPT: Histogram<(), 1> = "angarium_smtpd_accept_seconds" in "seconds", SHORT_US;
     /// Messages that were made safe and acknowledged.

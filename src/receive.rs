@@ -4,13 +4,18 @@
 //! client which stops reading is let go after the idle time, and that a lost connection leaves
 //! nothing behind of what was not acknowledged.
 
+mod caller;
+mod offers;
+mod peer;
+mod secure;
+
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use ipnet::IpNet;
@@ -18,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
+use crate::auth::Exchange;
+use crate::auth::authority::Authority;
 use crate::backlog::Backlog;
 use crate::door::{self, Door, Refusal, Visit, Waited};
 use crate::envelope::Origin;
@@ -26,30 +33,38 @@ use crate::intake::{Incoming, Intake, Trace};
 use crate::metric::{self, DoorRule};
 use crate::net::clock;
 use crate::net::connection::Times;
+use crate::net::tls::{self, Facts, Link};
 use crate::policy::recipient::{self, Judgement};
-use crate::policy::{client, tenant, verify};
+use crate::policy::verify;
 use crate::probe::{Lifetimes, Prober};
-use crate::registry::offer::Offer;
+use crate::registry::mechanism::Mechanism;
 use crate::registry::reply::{self, Reply};
 use crate::route::Table;
 use crate::session::{self, Output, Session, Settings};
-use crate::syntax::content::BareLineEnds;
+use crate::submission::{self, Filter, Stamp};
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 use crate::syntax::xclient::Claim;
+
+pub use caller::Caller;
+pub use offers::Offers;
+use peer::Peer;
 
 /// What is read at a time; on the stack, so that an idle session holds no buffer.
 const READ_OCTETS: usize = 16 * 1024;
 /// Replies are sent at the latest when this much waits.
 const SEND_OCTETS: usize = 16 * 1024;
 
+/// How long the end of a connection may take.
+const FAREWELL_TIME: Duration = Duration::from_secs(5);
+
 /// What all sessions of a listener share; replaced as a whole by a reload.
 #[derive(Debug)]
 pub struct Rules {
     /// Name, limits, and what is offered to strangers.
     pub settings: Settings,
-    /// What is offered to proxies that may speak for others.
-    pub proxy_offer: Arc<Offer>,
-    /// Those proxies.
+    /// What is offered to whom.
+    pub offers: Offers,
+    /// Proxies that may speak for others.
     pub proxies: Vec<IpNet>,
     /// Clients whose bare line ends are normalised, beside those that may relay.
     pub bare_line_ends_from: Vec<IpNet>,
@@ -59,6 +74,10 @@ pub struct Rules {
     pub verify_for_relay: bool,
     /// Whether the trace field names a lone recipient.
     pub received_for: bool,
+    /// Whether it keeps silent on where users are.
+    pub hide_client_address: bool,
+    /// What holds for what users submit here; none where no users are served.
+    pub submission: Option<Arc<submission::Rules>>,
     /// Domains and routes.
     pub table: Arc<Table>,
     /// Recipients that would be refused for good are refused for now.
@@ -69,6 +88,12 @@ pub struct Rules {
     pub lifetimes: Lifetimes,
     /// How long a question's steps may take.
     pub times: Times,
+    /// The TLS of the listener, if it has any.
+    pub tls: Option<Arc<tls::Server>>,
+    /// Who judges logins here; none where nobody can log in.
+    pub authority: Option<Arc<Authority>>,
+    /// Whether clients of this machine may show secrets without TLS.
+    pub clear_passwords: bool,
 }
 
 /// What sessions hand messages and questions to.
@@ -86,7 +111,7 @@ pub struct Services {
 
 /// Serves one client to its end.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
+    mut stream: Link<S>,
     client: SocketAddr,
     session: String,
     rules: Arc<Rules>,
@@ -94,6 +119,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stop: watch::Receiver<bool>,
 ) {
     event::session_opened(&session, client.ip().to_canonical());
+    let facts = stream.facts();
+    if let Some(facts) = &facts {
+        secured(&session, facts);
+    }
     let visit = Visit::new(&services.door, &rules.door, client.ip());
     match door::wait(&mut stream, visit.greet_delay(), &mut stop).await {
         Waited::Silently => {}
@@ -107,7 +136,35 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             return event::session_closed(&session, 0, "the client closed the connection");
         }
     }
+    let stream = (stream, facts);
     let mut receiver = Receiver::new(stream, visit, client.ip(), session, rules, services);
+    let why = receiver.run(stop).await;
+    event::session_closed(&receiver.name, receiver.messages, why);
+}
+
+/// Tells the log that a session is under TLS.
+fn secured(session: &str, facts: &Facts) {
+    let Facts { protocol, cipher, group, sni, resumed, .. } = facts;
+    let agreed = (*protocol, cipher.as_str());
+    event::secured(session, agreed, group.as_deref(), sni.as_deref(), *resumed);
+}
+
+/// Serves a program of this machine to its end. `rules` let loopback relay.
+pub async fn serve_caller<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    caller: Caller,
+    session: String,
+    rules: Arc<Rules>,
+    services: Services,
+    stop: watch::Receiver<bool>,
+) {
+    event::session_opened(&session, &caller);
+    let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let visit = Visit::new(&services.door, &rules.door, here);
+    let stream = (Link::Clear(stream), None);
+    let mut receiver = Receiver::new(stream, visit, here, session, rules, services);
+    receiver.peer.log_in(caller.login());
+    receiver.caller = Some(caller);
     let why = receiver.run(stop).await;
     event::session_closed(&receiver.name, receiver.messages, why);
 }
@@ -124,79 +181,67 @@ pub async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
     while let Some(Output::Reply(reply)) = session.poll_output(now) {
         reply.encode(&mut octets);
     }
-    let _ = timeout(settings.limits.idle, stream.write_all(&octets)).await;
-    let _ = stream.shutdown().await;
+    let _ = timeout(settings.limits.idle, write(&mut stream, &octets)).await;
+    end(&mut stream).await;
+}
+
+/// Sends octets to their end: TLS holds back what is not flushed.
+async fn write<S: AsyncWrite + Unpin>(stream: &mut S, octets: &[u8]) -> std::io::Result<()> {
+    stream.write_all(octets).await?;
+    stream.flush().await
+}
+
+/// Closes a connection. Under TLS that is said to the client, who may read nothing any more.
+async fn end<S: AsyncWrite + Unpin>(stream: &mut S) {
+    let _ = timeout(FAREWELL_TIME, stream.shutdown()).await;
 }
 
 /// Why a session ended.
 type Ending = &'static str;
 
-/// Whom a session is with, and what follows from that.
-struct Peer {
-    address: IpAddr,
-    /// Who the client's mail is charged to.
-    tenant: Arc<str>,
-    may_relay: bool,
-}
-
-impl Peer {
-    fn new(address: IpAddr, rules: &Rules) -> Self {
-        let may_relay = client::is_in(address, &rules.relay_from);
-        Self { address, tenant: tenant::of_client(address).into(), may_relay }
-    }
-
-    fn settings(&self, rules: &Rules, proxy: bool) -> Arc<Settings> {
-        let normalise = self.may_relay || client::is_in(self.address, &rules.bare_line_ends_from);
-        let mut settings = rules.settings.clone();
-        if normalise {
-            settings.bare_line_ends = BareLineEnds::Normalise;
-        }
-        if proxy {
-            settings.offer = Arc::clone(&rules.proxy_offer);
-        }
-        settings.verify |= self.may_relay && rules.verify_for_relay;
-        Arc::new(settings)
-    }
-}
-
 struct Receiver<S> {
-    stream: S,
+    stream: Link<S>,
     visit: Visit,
     peer: Peer,
-    /// Whether the connection is from a proxy that may speak for others.
-    proxy: bool,
+    /// The program of this machine that the session is with, where it is one.
+    caller: Option<Caller>,
+    /// The SASL exchange under way.
+    exchange: Option<(Mechanism, Box<dyn Exchange>)>,
     name: String,
     rules: Arc<Rules>,
     services: Services,
     session: Session,
     unsent: BytesMut,
     incoming: Option<Result<Incoming, Reply>>,
+    /// What repairs and judges the content of a user.
+    filter: Option<Filter>,
     messages: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     fn new(
-        stream: S,
+        (stream, facts): (Link<S>, Option<Facts>),
         visit: Visit,
         client: IpAddr,
         name: String,
         rules: Arc<Rules>,
         services: Services,
     ) -> Self {
-        let peer = Peer::new(client, &rules);
-        let proxy = client::is_in(client, &rules.proxies);
-        let session = Session::new(peer.settings(&rules, proxy), clock::instant());
+        let peer = Peer::new(client, facts, &rules);
+        let session = Session::new(peer.settings(&rules), clock::instant());
         Self {
             stream,
             visit,
             peer,
-            proxy,
+            exchange: None,
+            caller: None,
             name,
             rules,
             services,
             session,
             unsent: BytesMut::new(),
             incoming: None,
+            filter: None,
             messages: 0,
         }
     }
@@ -256,13 +301,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                 self.session.handle_verification(found, clock::instant());
             }
             Output::Impersonate(claim) => self.impersonate(&claim),
-            Output::Begin(accepted) => self.incoming = Some(self.begin(*accepted)),
+            Output::StartTls => self.start_tls(),
+            Output::Handshake => self.handshake().await?,
+            Output::Authenticate { mechanism, initial } => {
+                self.authenticate(mechanism, initial).await?;
+            }
+            Output::Respond(response) => self.respond(Some(response)).await?,
+            Output::CancelExchange => self.exchange = None,
+            Output::Begin(accepted) => {
+                self.filter = self.new_filter();
+                self.incoming = Some(self.begin(*accepted));
+            }
             Output::Content(piece) => self.keep(piece).await,
             Output::Commit => self.commit().await?,
             Output::Discard => self.incoming = None,
             Output::Close => {
                 self.flush().await?;
-                let _ = self.stream.shutdown().await;
+                end(&mut self.stream).await;
                 return Err("closed");
             }
         }
@@ -273,9 +328,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     fn impersonate(&mut self, claim: &Claim) {
         let address = claim.address.unwrap_or(self.peer.address);
         event::impersonated(&self.name, address.to_canonical(), claim.port, claim.name.as_deref());
-        self.peer = Peer::new(address, &self.rules);
+        self.peer = self.peer.stands_for(address, &self.rules);
         self.visit = Visit::new(&self.services.door, &self.rules.door, address);
-        let settings = self.peer.settings(&self.rules, self.proxy);
+        let settings = self.peer.settings(&self.rules);
         self.session.handle_impersonation(settings, clock::instant());
     }
 
@@ -298,8 +353,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         }
         let trace = Trace {
             hello: &accepted.hello,
-            client: self.peer.address,
+            client: self.shown_address(),
+            caller: self.caller.as_ref().map(|caller| caller.uid),
             with: accepted.with,
+            tls: self.peer.tls(),
             names_recipient: self.rules.received_for,
         };
         let tenant = Arc::clone(&self.peer.tenant);
@@ -307,10 +364,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         begun.map(|incoming| incoming.held(self.visit.hold()))
     }
 
+    /// The filter of a user's message.
+    fn new_filter(&self) -> Option<Filter> {
+        let (rules, login) = (self.rules.submission.as_ref()?, self.peer.login.as_ref()?);
+        let stamp = Stamp {
+            date: clock::date(clock::now_ms()),
+            message_id: format!("{:032x}@{}", fastrand::u128(..), self.rules.settings.hostname),
+        };
+        Some(Filter::new(Arc::clone(rules), Arc::clone(&login.user), stamp))
+    }
+
+    /// The address in the trace field.
+    fn shown_address(&self) -> Option<IpAddr> {
+        let hidden = self.rules.hide_client_address && self.peer.login.is_some();
+        (!hidden).then_some(self.peer.address)
+    }
+
+    /// Whether a user may send as this.
+    fn judge_binding(&self, path: &ReversePath) -> Result<(), Reply> {
+        match (&self.rules.submission, &self.peer.login) {
+            (Some(rules), Some(login)) => rules.senders.judge_path(&login.user, path),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether there is room for a message, and for one more of this tenant.
     fn judge_sender(&self, reverse_path: ReversePath, size: u64) -> Result<(), Reply> {
         let Services { intake, backlog, .. } = &self.services;
-        let verdict = backlog.check(&self.peer.tenant).and_then(|()| intake.check_room(size));
+        let may = |caller: &Caller| caller.judge_sender(&reverse_path);
+        let verdict = self
+            .caller
+            .as_ref()
+            .map_or(Ok(()), may)
+            .and_then(|()| self.judge_binding(&reverse_path))
+            .and_then(|()| backlog.check(&self.peer.tenant))
+            .and_then(|()| intake.check_room(size));
         if let Err(refusal) = &verdict {
             event::sender_refused(&self.name, reverse_path, refusal);
         }
@@ -332,7 +420,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         if let Err(ending) = self.flush().await {
             return ending;
         }
-        let _ = self.stream.shutdown().await;
+        end(&mut self.stream).await;
         "the client sent too many commands in a time"
     }
 
@@ -360,12 +448,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             match judgement {
                 Judgement::Accept(mailbox) => break Ok(mailbox),
                 Judgement::Refuse(refusal) => break Err(refusal),
-                Judgement::Verify { next_hop, mailbox } => {
+                Judgement::Verify { next_hop, security, mailbox } => {
                     self.flush().await?;
                     let (lifetimes, times) = (self.rules.lifetimes, self.rules.times);
                     let prober = &self.services.prober;
-                    match prober.verify(&next_hop, &mailbox, lifetimes, times).await {
+                    match prober.verify((&next_hop, &security), &mailbox, lifetimes, times).await {
                         Ok(()) => break Ok(mailbox),
+                        // A program of this machine can't come again; the queue waits for it.
+                        Err(refusal) if self.caller.is_some() && !refusal.is_permanent() => {
+                            break Ok(mailbox);
+                        }
                         Err(refusal) => judgement = recipient::refused(&table, &mailbox, refusal),
                     }
                 }
@@ -381,9 +473,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
 
     /// A piece that can't be kept costs the message; the client hears of it after its final dot.
     async fn keep(&mut self, piece: Vec<u8>) {
-        if let Some(Ok(incoming)) = &mut self.incoming
-            && let Err(refusal) = incoming.write(piece).await
-        {
+        let Some(Ok(incoming)) = &mut self.incoming else { return };
+        let piece = match &mut self.filter {
+            Some(filter) => filter.take(piece),
+            None => Ok(piece),
+        };
+        let kept = match piece {
+            Ok(piece) if piece.is_empty() => Ok(()),
+            Ok(piece) => incoming.write(piece).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = kept {
             self.incoming = Some(Err(refusal));
         }
     }
@@ -391,6 +491,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     async fn commit(&mut self) -> Result<(), Ending> {
         let began = clock::instant();
         self.flush().await?;
+        if let Some(mut filter) = self.filter.take()
+            && let Some(Ok(incoming)) = &mut self.incoming
+        {
+            let kept = match filter.finish() {
+                Ok(rest) => incoming.write(rest).await,
+                Err(refusal) => Err(refusal),
+            };
+            if let Err(refusal) = kept {
+                self.incoming = Some(Err(refusal));
+            }
+        }
         let result = match self.incoming.take() {
             Some(Ok(incoming)) => incoming.commit().await.map(|id| id.to_string()),
             Some(Err(refusal)) => Err(refusal),
@@ -407,7 +518,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             return Ok(());
         }
         let octets = self.unsent.split();
-        match timeout(self.rules.settings.limits.idle, self.stream.write_all(&octets)).await {
+        match timeout(self.rules.settings.limits.idle, write(&mut self.stream, &octets)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("the connection failed"),
             Err(_) => Err("the client read nothing for too long"),

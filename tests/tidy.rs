@@ -18,10 +18,10 @@ const FLOORS: &[&[&str]] = &[
     &["syntax", "envelope"],
     &["session"],
     &["route", "policy"],
-    &["delivery", "report", "sign"],
+    &["delivery", "report", "submission", "sign"],
     &[
-        "net", "auth", "channel", "pool", "probe", "backlog", "door", "intake", "receive", "agent",
-        "dispatch",
+        "net", "auth", "channel", "pool", "probe", "backlog", "door", "intake", "receive", "local",
+        "agent", "dispatch",
     ],
     &["config", "control", "daemon", "demo", "cli", "main"],
 ];

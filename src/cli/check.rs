@@ -4,15 +4,29 @@
 
 use std::process::ExitCode;
 
-use crate::config::{Config, Domain};
+use super::EX_CONFIG;
+use crate::auth::users::Accounts;
+use crate::config::{Config, Domain, Role};
 use crate::daemon;
+use crate::net::clock;
+use crate::net::tls::Certificate;
 use crate::policy::recipient::{self, Judgement};
+use crate::route::next_hop::{NextHop, Via};
+use crate::route::security::Security;
 use crate::syntax::path::{ForwardPath, Mailbox};
 
 pub(super) fn run(config: &Config) -> ExitCode {
     let name = if config.file.is_empty() { "the built-in defaults" } else { &config.file };
+    // The daemon would not start either.
+    let users = match config.auth.users.as_deref().map(Accounts::read).transpose() {
+        Ok(users) => users.unwrap_or_default(),
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
     println!("{name}: no faults");
-    print!("{}", summary(config));
+    print!("{}", summary(config, users.iter().count()));
     for warning in warnings(config) {
         eprintln!("{warning}");
     }
@@ -35,10 +49,32 @@ fn warnings(config: &Config) -> Vec<String> {
             config.file, domain.line, domain.name
         )
     };
-    config.domains.iter().filter(refused).map(warning).collect()
+    let domains = config.domains.iter().filter(refused).map(warning);
+    domains.chain(doubts(config)).chain(shut(config)).collect()
 }
 
-fn summary(config: &Config) -> String {
+/// Listeners for users where no user can log in.
+fn shut(config: &Config) -> impl Iterator<Item = String> {
+    let shut = !daemon::authority::has_store(config);
+    let listeners =
+        config.listeners.iter().filter(move |listener| shut && listener.role == Role::Submission);
+    listeners.map(|listener| {
+        let (file, bind) = (&config.file, &listener.bind);
+        format!("{file}: warning: nobody can log in at {bind}; name `users` in [auth]")
+    })
+}
+
+/// Certificates that clients will not take for good.
+fn doubts(config: &Config) -> impl Iterator<Item = String> {
+    let now_s = i64::try_from(clock::now_ms() / 1000).unwrap_or(i64::MAX);
+    config.certificates.iter().filter_map(move |certificate| {
+        let why = Certificate::new(&certificate.chain, &certificate.key).ok()?.doubt(now_s)?;
+        let (file, line, name) = (&config.file, certificate.line, &certificate.name);
+        Some(format!("{file}:{line}: warning: the certificate {name}: {why}"))
+    })
+}
+
+fn summary(config: &Config, users: usize) -> String {
     let list = |items: Vec<String>, none: &str| {
         if items.is_empty() { none.to_owned() } else { items.join(", ") }
     };
@@ -46,13 +82,23 @@ fn summary(config: &Config) -> String {
     let domains = config
         .domains
         .iter()
-        .map(|domain| format!("{} to {}", domain.name, domain.deliver))
+        .map(|domain| {
+            let secured = secured(&domain.security(&config.credentials), Some(&domain.deliver));
+            format!("{} to {}{secured}", domain.name, domain.deliver)
+        })
         .collect();
     let relay = config.relay.from.iter().map(ToString::to_string).collect();
     let routes = config
         .routes
         .iter()
-        .map(|route| format!("{} via {}", route.recipient, route.via))
+        .map(|route| {
+            let next_hop = match &route.via {
+                Via::Hop(next_hop) => Some(next_hop),
+                Via::Discard | Via::Reject => None,
+            };
+            let secured = secured(&route.security(&config.credentials), next_hop);
+            format!("{} via {}{secured}", route.recipient, route.via)
+        })
         .collect();
     let access = [
         ("client", &config.access.client),
@@ -63,19 +109,34 @@ fn summary(config: &Config) -> String {
     let access = access.into_iter().filter_map(|(name, list)| {
         list.as_ref().map(|list| format!("{name} with {} rules", list.len()))
     });
+    let users = config.auth.users.iter().map(|path| format!("{users} in {}", path.display()));
+    let dovecot = config.auth.dovecot.iter().map(|_| "those of Dovecot".to_owned());
+    let oauth = config.oauth.iter().map(|oauth| format!("those of {}", oauth.issuer));
     let block_lists = config.block_lists.iter().map(|list| list.zone.clone()).collect();
     format!(
-        "host name  {}\nlistens    {}\nmail for   {}\nmay relay  {}\nlists      {}\n\
+        "host name  {}\nlistens    {}\nmail for   {}\nmay relay  {}\nusers      {}\n\
+         lists      {}\n\
          dns lists  {}\nroutes     {}\nspool      {}\n",
         config.hostname,
         list(listeners, "nowhere"),
         list(domains, "no domain"),
         list(relay, "nobody"),
+        list(users.chain(dovecot).chain(oauth).collect(), "none"),
         list(access.collect(), "none"),
         list(block_lists, "none"),
         list(routes, "none: mail for others is refused"),
         config.spool.display()
     )
+}
+
+/// How a next hop is reached, where that is not how every other is.
+fn secured(security: &Security, next_hop: Option<&NextHop>) -> String {
+    match next_hop {
+        Some(next_hop) if *security != Security::default() => {
+            format!(" ({})", security.words(next_hop))
+        }
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -84,10 +145,44 @@ mod tests {
 
     #[test]
     fn the_defaults_open_no_door() {
-        let text = summary(&Config { hostname: "mx.example".into(), ..Config::default() });
+        let text = summary(&Config { hostname: "mx.example".into(), ..Config::default() }, 0);
         assert!(text.contains("listens    127.0.0.1:2525\n"), "{text}");
-        assert!(text.contains("mail for   no domain\nmay relay  nobody\n"), "{text}");
+        assert!(
+            text.contains("mail for   no domain\nmay relay  nobody\nusers      none\n"),
+            "{text}"
+        );
     }
+
+    #[test]
+    fn what_a_route_asks_of_tls_is_told_and_no_password() {
+        let text = "[[route]]\nrecipient = \"*\"\nvia = \"smtps://relay.example\"\ntls = \"verify\"\n\
+                    credentials = \"relay\"\n[[credential]]\nname = \"relay\"\nuser = \"joe\"\n\
+                    password = \"never printed\"\n";
+        let config = Config::parse("a.toml", text, std::iter::empty()).unwrap();
+        let told = summary(&config, 0);
+        let route = "* via smtps://relay.example:465 (tls verify, credentials relay)\n";
+        assert!(told.contains(route), "{told}");
+        assert!(!format!("{told}{config:?}").contains("never"));
+    }
+
+    #[test]
+    fn a_listener_for_users_without_users_is_told() {
+        let listener = "[[listener]]\nbind = \"127.0.0.1:587\"\nrole = \"submission\"\n";
+        let told =
+            |text: &str| warnings(&Config::parse("a.toml", text, std::iter::empty()).unwrap());
+        assert_eq!(
+            told(listener),
+            ["a.toml: warning: nobody can log in at 127.0.0.1:587; name `users` in [auth]"]
+        );
+        for store in [
+            "[auth]\nusers = \"/etc/users\"\n",
+            "[auth]\ndovecot = \"unix:/run/auth\"\n",
+            "[[oauth]]\nissuer = \"https://id.example\"\naudience = [\"mail\"]\n",
+        ] {
+            assert!(told(&[listener, store].concat()).is_empty(), "{store}");
+        }
+    }
+
     #[test]
     fn a_domain_without_a_postmaster_is_told() {
         let list = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/lists/good");

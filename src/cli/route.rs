@@ -16,7 +16,7 @@ use crate::net::clock;
 use crate::policy::recipient::{self, Judgement};
 use crate::registry::reply::Reply;
 use crate::route::next_hop::NextHop;
-use crate::route::{Table, Way};
+use crate::route::{Destination, Handling, Table, Way};
 use crate::syntax::path;
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +111,10 @@ struct Explanation {
     final_recipient: String,
     decided_by: String,
     destination: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credentials: Option<String>,
     from_strangers: String,
     from_relay_clients: String,
 }
@@ -130,6 +134,12 @@ fn explain(config: &Config, address: &str, json: bool) -> Result<(), Failure> {
     }
     println!("decided by          {}", explanation.decided_by);
     println!("goes to             {}", explanation.destination);
+    if let Some(tls) = &explanation.tls {
+        println!("tls                 {tls}");
+    }
+    if let Some(credentials) = &explanation.credentials {
+        println!("credentials         {credentials}");
+    }
     println!("from strangers      {}", explanation.from_strangers);
     println!("from relay clients  {}", explanation.from_relay_clients);
     Ok(())
@@ -147,11 +157,22 @@ fn explanation(config: &Config, address: &str) -> Result<Explanation, String> {
         }
         Way::None => format!("{file}: no [[domain]] and no [[route]] names it"),
     };
+    let destination = table.destination(&mailbox);
+    let (tls, credentials) = match &destination {
+        Destination::Hop(next_hop, Handling { security, .. }) => {
+            let credential = security.credential.as_ref();
+            let name = credential.map(|credential| credential.name.clone());
+            (Some(security.tls_words(next_hop)), name)
+        }
+        Destination::Discard | Destination::Reject | Destination::Unroutable => (None, None),
+    };
     Ok(Explanation {
         recipient: path.to_string(),
         final_recipient: mailbox.to_string(),
         decided_by,
-        destination: table.destination(&mailbox).to_string(),
+        destination: destination.to_string(),
+        tls,
+        credentials,
         from_strangers: verdict(&table, false, &path),
         from_relay_clients: verdict(&table, true, &path),
     })
@@ -179,6 +200,13 @@ postmaster = \"admin\"
 [[route]]
 recipient = \"*@far.example\"
 via = \"smtp://relay.example:25\"
+tls = \"verify\"
+credentials = \"relay\"
+
+[[credential]]
+name = \"relay\"
+user = \"joe\"
+password = \"never printed\"
 ";
 
     fn explain(address: &str) -> Explanation {
@@ -199,6 +227,10 @@ via = \"smtp://relay.example:25\"
             (far.from_relay_clients.as_str(), far.destination.as_str()),
             ("accepted", "smtp://relay.example:25")
         );
+        assert_eq!((ours.tls.as_deref(), ours.credentials), (Some("off"), None));
+        let asked = (far.tls.as_deref(), far.credentials.as_deref());
+        assert_eq!(asked, (Some("verify"), Some("relay")));
+        assert_eq!(explain("a@else.example").tls, None);
         assert!(explain("a@else.example").from_relay_clients.starts_with("refused: 550 5.4.4 "));
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::value::{Kind, Site, Written, string};
+use crate::local::folder::Ends;
 use crate::net::socket::Bind;
 use crate::policy::tenant;
 use crate::route::next_hop::socket_path_fault;
@@ -146,6 +147,26 @@ impl Kind for SocketPath {
             return None;
         }
         Some(path)
+    }
+}
+
+/// The path of a folder that has a Unix socket in it.
+pub(super) enum SocketFolder {}
+
+impl Kind for SocketFolder {
+    type Value = PathBuf;
+
+    fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<PathBuf> {
+        let path = PathBuf::from(string(value, site, "an absolute path in quotes")?);
+        let shown = path.display();
+        if !path.is_absolute() {
+            site.fault(value, &format!("cannot be \"{shown}\"; it must begin with `/`"));
+        } else if let Some(why) = socket_path_fault(&Ends::new(path.clone()).socket()) {
+            site.fault(value, &format!("cannot be \"{shown}\": a socket is in it; {why}"));
+        } else {
+            return Some(path);
+        }
+        None
     }
 }
 

@@ -10,10 +10,12 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::declare::{
-    BlockList, Domain, Listener, Metrics, Probe, Relay, Role, Route, Site, Tenant,
+    BlockList, Certificate, Domain, Listener, Metrics, Oauth, Probe, Relay, Role, Route, Site,
+    Tenant,
 };
 use super::fault::nearest;
 use super::read::{Item, Reading};
+use super::word::Tls;
 use crate::net::socket::Bind;
 use crate::route::next_hop::{NextHop, Place, Via};
 
@@ -25,6 +27,16 @@ pub(super) fn domains(reading: &mut Reading<'_>, domains: &[Item<'_, Domain>]) {
 /// Each block list is declared once.
 pub(super) fn block_lists(reading: &mut Reading<'_>, lists: &[Item<'_, BlockList>]) {
     once(reading, lists, ("block list", "zone"), |list| list.zone.clone());
+}
+
+/// Each certificate is declared once.
+pub(super) fn certificates(reading: &mut Reading<'_>, certificates: &[Item<'_, Certificate>]) {
+    once(reading, certificates, ("certificate", "name"), |certificate| certificate.name.clone());
+}
+
+/// Each issuer of tokens is declared once.
+pub(super) fn issuers(reading: &mut Reading<'_>, issuers: &[Item<'_, Oauth>]) {
+    once(reading, issuers, ("issuer", "issuer"), |oauth| oauth.issuer.clone());
 }
 
 /// Each tenant is declared once.
@@ -64,7 +76,7 @@ pub(super) fn sites(
 }
 
 /// Reports what has the same name, under this key, as one before.
-fn once<T>(
+pub(super) fn once<T>(
     reading: &mut Reading<'_>,
     items: &[Item<'_, T>],
     (what, key): (&str, &str),
@@ -100,7 +112,8 @@ fn places(
     of_domains.chain(of_routes).collect()
 }
 
-/// No two listeners want the same socket, and LMTP keeps away from the port of SMTP (RFC 2033 5).
+/// No two listeners want the same socket, LMTP keeps away from the port of SMTP (RFC 2033 5), and
+/// nobody's password travels for others to read.
 pub(super) fn listeners(reading: &mut Reading<'_>, listeners: &[Item<'_, Listener>]) {
     let mut taken: Vec<(&Bind, usize)> = Vec::new();
     for item in listeners {
@@ -123,6 +136,12 @@ pub(super) fn listeners(reading: &mut Reading<'_>, listeners: &[Item<'_, Listene
             let message = "port 25 is for SMTP, and LMTP must not be spoken there; choose another \
                            port, 24 for one, or a Unix socket";
             reading.report(item.span("bind"), message.to_owned());
+        }
+        let far = matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback());
+        if listener.role == Role::Submission && listener.tls_mode() == Tls::Off && far {
+            let message = "`tls` is \"off\" where users log in from other machines, so nobody could; \
+                           it must be \"starttls\" or \"implicit\"";
+            reading.report(item.span("tls"), message.to_owned());
         }
     }
 }

@@ -4,6 +4,12 @@
 //! of the fields and `conf/angarium.toml`. An option stands here only when it works.
 //! What several options must satisfy together is in `check`.
 
+mod auth;
+mod credential;
+mod local;
+mod submission;
+mod tls;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,10 +17,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::auth::{Auth, Oauth};
+pub use self::submission::Submission;
 use super::address::{
     BindOrNot, DomainName, DomainOrLiteral, File, FileMode, ListensOn, LocalPartOrMailbox, Mailbox,
     Network, Separators, SocketPath, TenantName,
 };
+use super::credential::AuthoritiesOf;
 use super::door::{AccessOf, NameServer, Refusal};
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
@@ -23,7 +32,7 @@ use super::template::TemplateOf;
 use super::value::{
     Count, Flag, List, NotEmpty, OneOf, Parsed, PerTime, PerTimeOrNot, Size, Span, Text,
 };
-pub use super::word::{Format, Level, Role, Vrfy};
+pub use super::word::{Format, Level, Role, Tls, Vrfy};
 use crate::net::socket::Bind;
 use crate::policy::access;
 use crate::policy::blocklist::{Action, Answers};
@@ -33,19 +42,28 @@ use crate::route::limit::Rate;
 use crate::route::next_hop::{NextHop, Via};
 use crate::route::pattern::Pattern;
 use crate::route::recipients::Recipients;
+use crate::route::security::{Authorities, TlsPolicy};
 use crate::route::{EightBit, LongLines};
 use crate::session::Service;
+pub use credential::Credential;
+pub use local::Local;
+pub use tls::Certificate;
 
 /// Every section, in the order of the reference file.
 pub const SECTIONS: &[Described] = &[
     Config::DESCRIBED,
     Listener::DESCRIBED,
+    Certificate::DESCRIBED,
     Domain::DESCRIBED,
     Relay::DESCRIBED,
+    Auth::DESCRIBED,
+    Oauth::DESCRIBED,
+    Submission::DESCRIBED,
     Access::DESCRIBED,
     BlockList::DESCRIBED,
     Rates::DESCRIBED,
     Route::DESCRIBED,
+    Credential::DESCRIBED,
     Site::DESCRIBED,
     Tenant::DESCRIBED,
     Queue::DESCRIBED,
@@ -53,6 +71,7 @@ pub const SECTIONS: &[Described] = &[
     Probe::DESCRIBED,
     Timeout::DESCRIBED,
     Dns::DESCRIBED,
+    Local::DESCRIBED,
     Control::DESCRIBED,
     Registry::DESCRIBED,
     Metrics::DESCRIBED,
@@ -89,10 +108,18 @@ sections! {
         file: String;
         /// Where mail is taken; never empty.
         listeners: Vec<Listener>;
+        /// What is shown under TLS.
+        certificates: Vec<Certificate>;
         /// The domains that mail is accepted for.
         domains: Vec<Domain>;
         /// Who may relay.
         relay: Relay;
+        /// Who may log in.
+        auth: Auth;
+        /// Whose tokens are taken.
+        oauth: Vec<Oauth>;
+        /// What users may send.
+        submission: Submission;
         /// The operator's lists.
         access: Access;
         /// Block lists in the DNS.
@@ -101,6 +128,8 @@ sections! {
         rates: Rates;
         /// How mail for others leaves; the first match wins.
         routes: Vec<Route>;
+        /// Logins at next hops.
+        credentials: Vec<Credential>;
         /// Next hops with limits of their own.
         sites: Vec<Site>;
         /// Tenants with limits of their own.
@@ -115,6 +144,8 @@ sections! {
         timeout: Timeout;
         /// How the DNS is asked.
         dns: Dns;
+        /// Mail from programs of this machine.
+        local: Local;
         /// The operator's socket.
         control: Control;
         /// The operator's own entries of the registry.
@@ -137,8 +168,34 @@ sections! {
 
         /// What is done here. "mx": mail for the domains of this server is taken from anyone, and
         /// mail for others from the networks of `[relay]`, by SMTP. "lmtp": the same by LMTP,
-        /// with one answer for each recipient (RFC 2033); never on port 25.
+        /// with one answer for each recipient (RFC 2033); never on port 25. "submission": mail for
+        /// anyone is taken from users who have logged in, see [auth], and from nobody else, under
+        /// TLS: 587 with tls = "starttls", 465 with "implicit" (RFC 6409, RFC 8314).
         role: Role as OneOf<Role> = default r#""mx""#;
+
+        /// Whether and how the connection is secured: "off"; "starttls", when the client asks for it;
+        /// or "implicit", from the first octet on, as on port 465. Without it, "starttls"; but "off"
+        /// on a Unix socket, and on a loopback address unless the role is "submission".
+        tls: Option<Tls> as OneOf<Tls> = optional r#""starttls""#, by "RFC 3207, RFC 8314 3.3";
+
+        /// The names of the [[certificate]]s that are shown here, the first to whoever asks for no
+        /// name that one of them has. An empty list: all of them, in their order.
+        certificates: Vec<String> as List<Text> = default "[]";
+
+        /// How long a TLS handshake may take.
+        handshake_timeout: Duration as Span = default r#""30s""#, in "1s" to "5m";
+
+        /// The most TLS handshakes at a time. Nobody waits for them: where there is one too many, the
+        /// oldest is given up. With implicit TLS they count as connections only afterwards.
+        max_handshakes: usize as Count = default "1024", in "1" to "1000000";
+
+        /// The most TLS handshakes at a time with one client, an IPv6 client being its /64; where
+        /// there is one too many, its oldest is given up.
+        max_handshakes_per_client: usize as Count = default "64", in "1" to "1000000";
+
+        /// Whether clients of this machine may show their passwords without TLS, where the role is
+        /// "submission". Nobody else ever may.
+        clear_passwords: bool as Flag = default "false", by "RFC 4954 4";
 
         /// Whether mail is taken: "open"; "closed", it is refused with 554 from the greeting on;
         /// or "none", 521 and the end, which tells others not to try this host again.
@@ -156,6 +213,9 @@ sections! {
         /// Whether the trace field names the recipient where a transaction has one. It is left out
         /// where there are several.
         received_for: bool as Flag = default "true", by "rfc5321bis 7.6";
+
+        /// Whether the trace field keeps silent on where a user is who has logged in.
+        hide_client_address: bool as Flag = default "false", by "rfc5321bis 7.6";
 
         /// Proxies that may speak for other clients by XCLIENT, which is offered to them alone.
         xclient_from: Vec<IpNet> as List<Network> = default "[]";
@@ -203,7 +263,8 @@ sections! {
         name: String as DomainOrLiteral = required r#""example.org""#;
 
         /// Where its mail goes: lmtp:unix:/path or lmtp://host:port for a mailstore;
-        /// smtp://host:port makes this server a relay in front of another, or its backup.
+        /// smtp://host:port or smtps://host:port makes this server a relay in front of another, or
+        /// its backup.
         deliver: NextHop as Parsed<NextHop> = required r#""lmtp:unix:/run/dovecot/lmtp""#;
 
         /// Which recipients are accepted: "probe", those that the next hop accepts when asked;
@@ -223,6 +284,19 @@ sections! {
         /// that knows no tags would refuse what was accepted. With recipients = "probe" the store
         /// decides alone.
         separator: String as Separators = default r#""""#;
+
+        /// What is asked of TLS there, where the place is no Unix socket: "off", it is not used; "may",
+        /// it is used where it is offered, and whoever answers is believed; "encrypt", nothing goes
+        /// in clear; "verify", nor to anybody whose certificate is not of that host and of a trusted
+        /// authority. What can't be had defers the mail. smtps:// always encrypts.
+        tls: TlsPolicy as OneOf<TlsPolicy> = default r#""may""#, by "RFC 3207";
+
+        /// A PEM file with certificates of authorities to trust there beside the system's.
+        ca: Option<Arc<Authorities>> as AuthoritiesOf = optional r#""/etc/angarium/ca.pem""#;
+
+        /// The `[[credential]]` to log in with; only where the certificate is verified, or the next
+        /// hop is on this machine.
+        credentials: Option<String> as Text = optional r#""smarthost""#, by "RFC 4954";
 
         /// The most deliveries at a time that this section leads to, beside what holds for the next
         /// hop as a whole. Sections to one next hop with all the same settings count as one.
@@ -326,8 +400,8 @@ sections! {
         /// The recipients: "*", "*@domain", "*@*.domain" for every subdomain, or "local@domain".
         recipient: Pattern as Parsed<Pattern> = required r#""*@partner.example""#;
 
-        /// What is done: smtp://host:port, lmtp://host:port or lmtp:unix:/path hand the mail
-        /// there, and nowhere else when that fails; "discard" accepts it and throws it away;
+        /// What is done: smtp://host:port, smtps://host:port, lmtp://host:port or lmtp:unix:/path
+        /// hand the mail there, and nowhere else when that fails; "discard" accepts it and throws it away;
         /// "reject" refuses it.
         via: Via as Parsed<Via> = required r#""smtp://10.0.0.7:25""#;
 
@@ -340,6 +414,19 @@ sections! {
         /// are, or "bounce", let the message fail.
         long_lines: LongLines as OneOf<LongLines> = default r#""pass""#,
             by "rfc5321bis 4.5.3.1.6";
+
+        /// What is asked of TLS there, where the place is no Unix socket: "off", it is not used; "may",
+        /// it is used where it is offered, and whoever answers is believed; "encrypt", nothing goes
+        /// in clear; "verify", nor to anybody whose certificate is not of that host and of a trusted
+        /// authority. What can't be had defers the mail. smtps:// always encrypts.
+        tls: TlsPolicy as OneOf<TlsPolicy> = default r#""may""#, by "RFC 3207";
+
+        /// A PEM file with certificates of authorities to trust there beside the system's.
+        ca: Option<Arc<Authorities>> as AuthoritiesOf = optional r#""/etc/angarium/ca.pem""#;
+
+        /// The `[[credential]]` to log in with; only where the certificate is verified, or the next
+        /// hop is on this machine.
+        credentials: Option<String> as Text = optional r#""smarthost""#, by "RFC 4954";
 
         /// The most deliveries at a time that this section leads to, beside what holds for the next
         /// hop as a whole. Sections to one next hop with all the same settings count as one.

@@ -9,10 +9,17 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::HandIn;
+use super::address::{DomainName, File};
+use super::certificate;
 use super::check;
-use super::declare::{self, BlockList, Config, Domain, Listener, Route, SECTIONS, Tenant};
+use super::credential;
+use super::declare::{
+    self, BlockList, Certificate, Config, Domain, Listener, Oauth, Route, SECTIONS, Tenant,
+};
 use super::environment::Overrides;
 use super::fault::{Fault, Origin, Source, nearest};
+use super::identity;
 use super::option::{Declared, Described, Section, Shape};
 use super::value::{Kind, Site};
 
@@ -115,10 +122,15 @@ impl<'a> Reading<'a> {
             let read = self.table(Some((root_of_nothing(), 0..0)), (Some(0),));
             listeners.push(Item { read, table: root_of_nothing(), line: 0 });
         }
+        let certificates = self.array::<Certificate>(root);
+        check::certificates(self, &certificates);
+        certificate::check(self, &certificates, &listeners);
         let domains = self.array::<Domain>(root);
         let routes = self.array::<Route>(root);
         let sites = self.array::<declare::Site>(root);
         let tenants = self.array::<Tenant>(root);
+        let credentials = self.array::<declare::Credential>(root);
+        credential::check(self, &credentials, &domains, &routes);
         check::domains(self, &domains);
         check::sites(self, &sites, &domains, &routes);
         check::tenants(self, &tenants);
@@ -126,6 +138,9 @@ impl<'a> Reading<'a> {
         check::next_hops(self, &listeners, &domains, &routes);
         let block_lists = self.array::<BlockList>(root);
         check::block_lists(self, &block_lists);
+        let issuers = self.array::<Oauth>(root);
+        check::issuers(self, &issuers);
+        identity::check(self, root);
         let relay = self.section(root);
         let probe = self.section(root);
         let metrics = self.section(root);
@@ -136,12 +151,17 @@ impl<'a> Reading<'a> {
         let beside = (
             Some(file),
             all(listeners),
+            all(certificates),
             all(domains),
             relay,
+            self.section(root),
+            all(issuers),
+            self.section(root),
             self.section(root),
             all(block_lists),
             self.section(root),
             all(routes),
+            all(credentials),
             all(sites),
             all(tenants),
             self.section(root),
@@ -151,10 +171,27 @@ impl<'a> Reading<'a> {
             self.section(root),
             self.section(root),
             self.section(root),
+            self.section(root),
             metrics,
             self.section(root),
         );
         self.table(Some((root, 0..0)), beside)
+    }
+
+    /// Reads what a program needs that hands in mail, whatever the rest may be.
+    pub(super) fn hand_in(&mut self, root: &'a DeTable<'a>) -> Option<HandIn> {
+        let (local, control) = (self.section(root), self.section(root));
+        let mut top = Table {
+            section: describe::<Config>(),
+            written: Some((root, 0..0)),
+            source: self.source,
+            overrides: self.overrides,
+            faults: &mut self.faults,
+        };
+        let option = |name| describe::<Config>().options.iter().find(|option| option.name == name);
+        let hostname = top.machine_name::<DomainName>(option("hostname")?);
+        let spool = top.default::<File>(option("spool")?);
+        Some(HandIn { hostname: hostname?, spool: spool?, local: local?, control: control? })
     }
 
     /// Reads one `[section]`.

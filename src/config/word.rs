@@ -1,9 +1,12 @@
 //! Types of which the file names one of a few words.
 
 use super::value::Named;
+use crate::policy::sender::Check;
 use crate::registry::offer::Protocol;
+use crate::route::security::TlsPolicy;
 use crate::route::{EightBit, LongLines};
 use crate::session::Service;
+use crate::submission::Unqualified;
 
 /// What a listener does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub enum Role {
     Mx,
     /// The same by LMTP.
     Lmtp,
+    /// Takes mail from users who have proved who they are (RFC 6409).
+    Submission,
 }
 
 impl Role {
@@ -19,7 +24,7 @@ impl Role {
     #[must_use]
     pub fn protocol(self) -> Protocol {
         match self {
-            Self::Mx => Protocol::Smtp,
+            Self::Mx | Self::Submission => Protocol::Smtp,
             Self::Lmtp => Protocol::Lmtp,
         }
     }
@@ -29,6 +34,22 @@ impl Role {
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, role)| *role == self).map_or("", |(name, _)| name)
     }
+}
+
+/// How a listener comes to TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all.
+    Off,
+    /// On demand (RFC 3207).
+    StartTls,
+    /// From the first octet (RFC 8314 3.3).
+    Implicit,
+}
+
+impl Named for Tls {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("off", Self::Off), ("starttls", Self::StartTls), ("implicit", Self::Implicit)];
 }
 
 /// Whom VRFY answers.
@@ -47,6 +68,16 @@ impl Named for Vrfy {
         &[("nobody", Self::Nobody), ("relay", Self::Relay), ("anyone", Self::Anyone)];
 }
 
+impl Named for Check {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("bind", Self::Bind), ("add-sender", Self::AddSender), ("off", Self::Off)];
+}
+
+impl Named for Unqualified {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("qualify", Self::Qualify), ("refuse", Self::Refuse)];
+}
+
 impl Named for Service {
     const NAMES: &'static [(&'static str, Self)] =
         &[("open", Self::Open), ("closed", Self::Closed), ("none", Self::None)];
@@ -62,8 +93,18 @@ impl Named for LongLines {
         &[("pass", Self::Pass), ("bounce", Self::Bounce)];
 }
 
+impl Named for TlsPolicy {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("off", Self::Off),
+        ("may", Self::May),
+        ("encrypt", Self::Encrypt),
+        ("verify", Self::Verify),
+    ];
+}
+
 impl Named for Role {
-    const NAMES: &'static [(&'static str, Self)] = &[("mx", Self::Mx), ("lmtp", Self::Lmtp)];
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("mx", Self::Mx), ("submission", Self::Submission), ("lmtp", Self::Lmtp)];
 }
 
 /// The form of the log.

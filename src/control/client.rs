@@ -1,7 +1,7 @@
 //! The command line's side of the control socket, and how a queue is shown to people.
 //!
 //! Promises the columns of `mailq`, which scripts parse, and exit codes of sysexits: 69 where no
-//! daemon answers, 75 where it could not do it now, 65 where an id is not in the queue or no
+//! daemon answers, 77 where it does not answer this user, 75 where it could not do it now, 65 where an id is not in the queue or no
 //! mail was for a destination.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -65,6 +65,11 @@ pub fn follow<T: serde::de::DeserializeOwned>(
 }
 
 fn unavailable(socket: &Path, error: &std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        let who = "only the daemon's user and root may see and change the queue";
+        let message = format!("{}: {error}; {who}", socket.display());
+        return Failure { exit: EX_NOPERM, message };
+    }
     let message = format!("no daemon answers at {}: {error}", socket.display());
     Failure { exit: EX_UNAVAILABLE, message }
 }

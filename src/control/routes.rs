@@ -76,6 +76,9 @@ pub struct RouteDetails {
     pub eight_bit: String,
     /// `pass` or `bounce`.
     pub long_lines: String,
+    /// What is asked of TLS, and the name of the credentials; empty where nothing is connected to.
+    #[serde(default)]
+    pub security: String,
     /// What the configuration allows the destination.
     pub limits: Limits,
     /// What the configuration allows its next hop, whichever routes lead there.
@@ -162,6 +165,10 @@ fn detail(state: RouteState, now_ms: u64) -> RouteDetails {
         long_lines: match state.handling.long_lines {
             LongLines::Pass => "pass".to_owned(),
             LongLines::Bounce => "bounce".to_owned(),
+        },
+        security: match state.load.destination.parse() {
+            Ok(next_hop) => state.handling.security.words(&next_hop),
+            Err(_) => String::new(),
         },
         limits: limits(state.limits),
         next_hop_limits: limits(state.site_limits),

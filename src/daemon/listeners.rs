@@ -1,5 +1,8 @@
 //! The listening sockets and their sessions.
 //!
+//! A connection of implicit TLS is a session only after its handshake, so that half-open ones take
+//! nobody's place.
+//!
 //! Promises at most `max_connections` sessions of a listener and `max_connections_per_client` of one
 //! client (an IPv6 client is its /64), the rest being told 421; that a reload reaches new sessions at
 //! once; and that a stop waits for content under way.
@@ -17,13 +20,16 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::authority::authority;
+use super::certificates::Certificates;
 use super::settings;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Tls};
 use crate::event;
 use crate::metric;
 use crate::net::clock;
 use crate::net::socket::{self, Bind};
 use crate::net::stream::Stream;
+use crate::net::tls::{self, Link, Server};
 use crate::policy::client;
 use crate::receive::{self, Rules, Services};
 use crate::registry::reply::{self, Reply};
@@ -58,6 +64,7 @@ impl Sockets {
 #[derive(Debug)]
 struct Current {
     rules: Arc<Rules>,
+    implicit_tls: bool,
     connections_max: usize,
     per_client_max: usize,
 }
@@ -82,6 +89,7 @@ impl Running {
 /// All listeners of a daemon.
 pub(super) struct Listeners {
     services: Services,
+    certificates: Arc<Certificates>,
     running: BTreeMap<Bind, Running>,
     stop: watch::Sender<bool>,
     /// Each session holds a clone of the sender; the receiver ends with the last.
@@ -89,9 +97,10 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn new(services: Services) -> Self {
+    pub(super) fn new(services: Services, certificates: Arc<Certificates>) -> Self {
         let stop = watch::Sender::new(false);
-        Self { services, running: BTreeMap::new(), stop, alive: mpsc::channel(1) }
+        let (running, alive) = (BTreeMap::new(), mpsc::channel(1));
+        Self { services, certificates, running, stop, alive }
     }
 
     /// Binds the addresses of `config` that are not bound yet.
@@ -107,6 +116,8 @@ impl Listeners {
         config: &Config,
         table: &Arc<Table>,
     ) -> Result<(), String> {
+        // Before anything is changed: what it refuses leaves all as it was.
+        let authority = authority(config)?;
         let wanted = |bind: &Bind| config.listeners.iter().any(|listener| listener.bind == *bind);
         self.running.retain(|bind, running| {
             let stays = wanted(bind);
@@ -116,8 +127,10 @@ impl Listeners {
             stays
         });
         for listener in &config.listeners {
+            let tls = self.certificates.server(listener)?;
             let current = Current {
-                rules: Arc::new(settings::rules(config, listener, table)),
+                rules: Arc::new(settings::rules(config, listener, table, tls, authority.clone())),
+                implicit_tls: listener.tls_mode() == Tls::Implicit,
                 connections_max: listener.max_connections,
                 per_client_max: listener.max_connections_per_client,
             };
@@ -194,11 +207,41 @@ impl Acceptor {
         let current = self.current.load();
         if let Err(refusal) = self.services.door.admit(&current.rules.door, client.ip()) {
             event::door_shut(client.ip().to_canonical(), (refusal.rule, &refusal.by));
-            return self.refuse(stream, &current.rules, refusal.reply);
+            // A reply in clear would be none to a client that begins with TLS.
+            if !current.implicit_tls {
+                self.refuse(Link::Clear(stream), &current.rules, refusal.reply);
+            }
+            return;
         }
+        match &current.rules.tls {
+            Some(server) if current.implicit_tls => {
+                tokio::spawn(self.clone().secure(stream, client, Arc::clone(server)));
+            }
+            _ => self.open(Link::Clear(stream), client, next_session_name()),
+        }
+    }
+
+    /// Takes the handshake of implicit TLS.
+    async fn secure(self, stream: Stream, client: SocketAddr, server: Arc<Server>) {
+        let session = next_session_name();
+        let mut stop = self.stop.clone();
+        let accepting = tls::accept(Link::Clear(stream), &server, client.ip());
+        tokio::select! {
+            accepted = accepting => match accepted {
+                Ok((link, _)) => self.open(link, client, session),
+                Err(fault) => {
+                    event::handshake_failed(&session, client.ip().to_canonical(), fault);
+                }
+            },
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    /// Opens a session, if there is a place for it.
+    fn open(&self, stream: Link<Stream>, client: SocketAddr, session: String) {
+        let current = self.current.load();
         match Place::take(self, client::host(client.ip()), &current) {
             Ok(place) => {
-                let session = next_session_name();
                 let rules = Arc::clone(&current.rules);
                 let (services, stop) = (self.services.clone(), self.stop.clone());
                 let alive = self.alive.clone();
@@ -215,7 +258,7 @@ impl Acceptor {
     }
 
     /// Tells a client that it gets no session, unless too many are being told so.
-    fn refuse(&self, stream: Stream, rules: &Arc<Rules>, refusal: Reply) {
+    fn refuse(&self, stream: Link<Stream>, rules: &Arc<Rules>, refusal: Reply) {
         let rules = Arc::clone(rules);
         if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
             tokio::spawn(async move {
@@ -262,7 +305,7 @@ impl Drop for Place {
 }
 
 /// A name unique to this start and, by its time, most likely to all.
-fn next_session_name() -> String {
+pub(super) fn next_session_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{:x}-{number:x}", clock::now_ms() / 1000)

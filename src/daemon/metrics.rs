@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::certificates::Certificates;
 use crate::dispatch::{self, Destinations, Shares};
 use crate::door::Door;
 use crate::event;
@@ -37,8 +38,10 @@ impl Metrics {
         spool: Spool,
         dispatcher: mpsc::Sender<dispatch::Request>,
         door: Arc<Door>,
+        certificates: Arc<Certificates>,
     ) -> Self {
-        let figures = Figures { spool, dispatcher, door, started_ms: clock::now_ms() };
+        let started_ms = clock::now_ms();
+        let figures = Figures { spool, dispatcher, door, certificates, started_ms };
         Self { figures, running: None }
     }
 
@@ -91,6 +94,7 @@ struct Figures {
     spool: Spool,
     dispatcher: mpsc::Sender<dispatch::Request>,
     door: Arc<Door>,
+    certificates: Arc<Certificates>,
     started_ms: u64,
 }
 
@@ -146,6 +150,9 @@ impl Figures {
         let accepting = if self.spool_health().is_ok() { 1.0 } else { 0.0 };
         out.give(&metric::SPOOL_ACCEPTING, vec![], accepting);
         self.give_queue(&mut out);
+        for (name, end_s) in self.certificates.ends() {
+            out.give(&metric::CERTIFICATE_NOT_AFTER, vec![("name", name)], end_s as f64);
+        }
         for (zone, answer, count) in self.door.answers() {
             let labels = vec![("list", zone), ("result", answer.to_owned())];
             out.give(&metric::BLOCK_LIST_LOOKUPS, labels, count as f64);
@@ -215,6 +222,7 @@ mod tests {
     use angarium_queue::spool::Options;
 
     use super::*;
+    use crate::config::Config;
     use crate::net::resolver;
 
     fn figures(directory: &std::path::Path) -> (Figures, mpsc::Receiver<dispatch::Request>) {
@@ -229,7 +237,8 @@ mod tests {
             cache_entries: 1,
         };
         let door = Arc::new(Door::new(dns).unwrap());
-        (Figures { spool, dispatcher, door, started_ms: 0 }, asked)
+        let certificates = Arc::new(Certificates::new(&Config::default()).unwrap());
+        (Figures { spool, dispatcher, door, certificates, started_ms: 0 }, asked)
     }
 
     async fn healthz(figures: &Figures) -> (u16, String) {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
 
 use super::{Sockets, metrics};
@@ -21,6 +22,8 @@ pub fn prepare(config: &Config) -> Result<Sockets, String> {
         // Sessions and deliveries each take one; the default of 1,024 is soon used up.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+    // Others may pass through the spool to its local ends, and read nothing on their way.
+    umask(Mode::from_bits_truncate(0o077));
     if let Some(name) = &config.user {
         become_user(name, &config.spool)?;
     }

@@ -4,23 +4,26 @@ use std::sync::Arc;
 
 use angarium_queue::schedule::{Backoff, Options};
 
-use crate::config::{self, Config, Vrfy};
+use crate::auth::authority::Authority;
+use crate::config::{self, Config, Role, Vrfy};
 use crate::dispatch;
 use crate::door;
 use crate::net::connection::Times;
 use crate::net::resolver;
+use crate::net::tls::Server;
 use crate::policy::access::Access;
 use crate::policy::blocklist::BlockList;
 use crate::policy::rate;
+use crate::policy::sender::Senders;
 use crate::policy::tenant::{self, Tenants};
 use crate::probe::Lifetimes;
-use crate::receive::Rules;
-use crate::registry::offer::Offer;
+use crate::receive::{Offers, Rules};
 use crate::report;
 use crate::route::limit::Limits;
 use crate::route::next_hop::NextHop;
 use crate::route::{Domain, Handling, Rule, Table};
 use crate::session;
+use crate::submission;
 use crate::syntax::content::BareLineEnds;
 use crate::syntax::path::Mailbox;
 
@@ -41,6 +44,7 @@ pub fn table(config: &Config) -> Table {
             recipients_per_transaction: domain.recipients_per_transaction.map(to_u32),
             messages_per_connection: domain.messages_per_connection.map(to_u32),
         },
+        security: domain.security(&config.credentials),
         line: domain.line,
     });
     let rules = config.routes.iter().map(|route| Rule {
@@ -55,6 +59,7 @@ pub fn table(config: &Config) -> Table {
                 recipients_per_transaction: route.recipients_per_transaction.map(to_u32),
                 messages_per_connection: route.messages_per_connection.map(to_u32),
             },
+            security: route.security(&config.credentials),
         },
         line: route.line,
     });
@@ -110,18 +115,22 @@ fn mailbox(text: &str, domain: Option<&str>) -> Option<Mailbox> {
 }
 
 /// What sessions of `listener` go by.
-pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Table>) -> Rules {
+pub(super) fn rules(
+    config: &Config,
+    listener: &config::Listener,
+    table: &Arc<Table>,
+    tls: Option<Arc<Server>>,
+    authority: Option<Arc<Authority>>,
+) -> Rules {
     let protocol = listener.role.protocol();
     let octets_max = listener.max_message_size;
-    let offer = |trusted| {
-        let offer = Offer::new(protocol, trusted, octets_max);
-        Arc::new(offer.with_local(&config.registry.local))
-    };
+    let offers = Offers::new(protocol, octets_max, tls.is_some(), &config.registry.local);
+    let authority = authority.filter(|_| listener.role == Role::Submission);
     Rules {
         settings: session::Settings {
             hostname: config.hostname.as_str().into(),
             protocol,
-            offer: offer(false),
+            offer: offers.of(false, false, None),
             limits: session::limit::Limits {
                 message_octets_max: listener.max_message_size,
                 recipients_max: listener.max_recipients,
@@ -132,13 +141,16 @@ pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Ta
             strict: listener.strict_syntax,
             verify: listener.vrfy == Vrfy::Anyone,
             service: listener.service,
+            standing: session::Standing::default(),
         },
-        proxy_offer: offer(true),
+        offers,
         proxies: listener.xclient_from.clone(),
         bare_line_ends_from: listener.bare_line_ends_from.clone(),
         relay_from: config.relay.from.clone(),
         verify_for_relay: listener.vrfy == Vrfy::Relay,
         received_for: listener.received_for,
+        hide_client_address: listener.hide_client_address,
+        submission: (listener.role == Role::Submission).then(|| Arc::new(submission(config))),
         table: Arc::clone(table),
         soft_bounce: config.queue.soft_bounce,
         door: Arc::new(door_rules(config, listener)),
@@ -149,6 +161,25 @@ pub(super) fn rules(config: &Config, listener: &config::Listener, table: &Arc<Ta
             answer: config.probe.timeout,
         },
         times: times(config),
+        tls,
+        authority,
+        clear_passwords: listener.clear_passwords,
+    }
+}
+
+/// What holds for what users submit.
+fn submission(config: &Config) -> submission::Rules {
+    let first = || config.domains.first().map(|domain| domain.name.clone());
+    let given = config.domains.iter().filter(|domain| !domain.separator.is_empty());
+    let separators = given.map(|domain| (domain.name.clone(), domain.separator.clone()));
+    submission::Rules {
+        senders: Senders {
+            check: config.submission.sender_check,
+            login_domain: config.submission.login_domain.clone().or_else(first),
+            separators: separators.collect(),
+            map: config.submission.senders.clone(),
+        },
+        unqualified: config.submission.unqualified,
     }
 }
 
@@ -220,7 +251,7 @@ pub(super) fn dns(config: &Config) -> resolver::Settings {
 }
 
 /// How reports to senders look.
-fn report(config: &Config) -> report::Settings {
+pub(super) fn report(config: &Config) -> report::Settings {
     let hostname = &config.hostname;
     let given = config.report.from.as_deref().and_then(|from| mailbox(from, None));
     let own = || mailbox("mailer-daemon", Some(hostname));
@@ -266,7 +297,7 @@ mod tests {
         let mut config = Config::default();
         let known = |config: &Config| {
             let table = Arc::new(table(config));
-            rules(config, &config.listeners[0], &table).settings.offer.verb(b"XSCORE")
+            rules(config, &config.listeners[0], &table, None, None).settings.offer.verb(b"XSCORE")
         };
         assert_eq!(known(&config), Known::Unknown);
         let mut local = extension::find("EXPN").unwrap().clone();

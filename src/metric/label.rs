@@ -76,6 +76,32 @@ macro_rules! labels {
 }
 
 labels! {
+    /// What became of a TLS handshake with a client.
+    Handshake = "result" {
+        /// A whole one.
+        Full = "full",
+        /// An earlier session was taken up.
+        Resumed = "resumed",
+        /// It failed.
+        Failed = "failed",
+        /// It took too long.
+        Late = "late",
+        /// It was the oldest of too many.
+        GivenUp = "given_up",
+    }
+
+    /// What became of an attempt to log in.
+    Login = "result" {
+        /// The client is in.
+        Granted = "granted",
+        /// Wrong user or secret.
+        Credentials = "credentials",
+        /// Another refusal: a disabled account, a mechanism that is too weak, a broken exchange.
+        Refused = "refused",
+        /// It could not be told.
+        Unavailable = "unavailable",
+    }
+
     /// What became of a connection.
     Admission = "result" {
         /// It got a session.

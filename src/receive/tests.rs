@@ -13,8 +13,9 @@ use crate::net::resolver;
 use crate::policy::tenant::{Limits, Tenants};
 use crate::pool::Pool;
 use crate::probe::Cache;
-use crate::registry::offer::Protocol;
+use crate::registry::offer::{Offer, Protocol, Terms};
 use crate::session::limit;
+use crate::syntax::content::BareLineEnds;
 
 const LATER: &str = "452 4.3.1 too much of your mail is still waiting here, try again later\r\n";
 
@@ -55,7 +56,7 @@ impl House {
         let client = SocketAddr::new(address.parse().unwrap(), 4711);
         let (rules, services) = (Arc::clone(&self.rules), self.services.clone());
         let stop = self.stop.subscribe();
-        tokio::spawn(serve(theirs, client, "s1".to_owned(), rules, services, stop));
+        tokio::spawn(serve(Link::Clear(theirs), client, "s1".to_owned(), rules, services, stop));
         let mut client = BufReader::new(ours);
         assert!(heard(&mut client).await.starts_with("220 "));
         client.write_all(b"EHLO c.example\r\n").await.unwrap();
@@ -65,12 +66,12 @@ impl House {
 }
 
 fn rules(minute: Duration) -> Rules {
-    let offer = Arc::new(Offer::new(Protocol::Smtp, false, 1000));
+    let offer = Arc::new(Offer::new(&Terms::new(Protocol::Smtp, 1000)));
     Rules {
         settings: Settings {
             hostname: "mx.example".into(),
             protocol: Protocol::Smtp,
-            offer: Arc::clone(&offer),
+            offer,
             limits: limit::Limits {
                 message_octets_max: 1000,
                 recipients_max: 100,
@@ -81,11 +82,14 @@ fn rules(minute: Duration) -> Rules {
             strict: false,
             verify: false,
             service: session::Service::Open,
+            standing: session::Standing::default(),
         },
-        proxy_offer: offer,
+        offers: Offers::new(Protocol::Smtp, 1000, false, &[]),
         proxies: Vec::new(),
         verify_for_relay: false,
         received_for: true,
+        hide_client_address: false,
+        submission: None,
         bare_line_ends_from: Vec::new(),
         relay_from: Vec::new(),
         table: Arc::default(),
@@ -106,6 +110,9 @@ fn rules(minute: Duration) -> Rules {
             data_termination: minute,
             keep_idle: minute,
         },
+        tls: None,
+        authority: None,
+        clear_passwords: false,
     }
 }
 

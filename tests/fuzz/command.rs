@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
-use angarium::registry::offer::{LINE_OCTETS_MAX, Offer, Protocol};
+use angarium::registry::mechanism::Mechanism;
+use angarium::registry::offer::{LINE_OCTETS_MAX, Offer, Protocol, StartTls, Terms};
 use angarium::registry::reply::Reply;
 use angarium::syntax::command::{Body, Command, Grammar, MailParameters};
+use angarium::syntax::sasl::{Response, write_challenge};
 use bytes::BytesMut;
 use fastrand::Rng;
 
@@ -41,6 +43,14 @@ pub(crate) const WORDS: &[&str] = &[
     "é",
     " NOTIFY=NEVER",
     " SMTPUTF8",
+    "STARTTLS",
+    "AUTH ",
+    "PLAIN",
+    "SCRAM-SHA-256",
+    " AGFubgBzZWNyZXQ=",
+    " =",
+    " AUTH=<>",
+    " AUTH=a+2Bb@c.example",
     "EXPN",
     "TURN",
     "=",
@@ -52,7 +62,8 @@ pub(crate) const TARGET: Target =
 
 /// What a stranger's line is read as.
 pub(crate) fn parse(line: &[u8]) -> Result<Command, Reply> {
-    static OFFER: LazyLock<Offer> = LazyLock::new(|| Offer::new(Protocol::Smtp, false, 50 << 20));
+    static OFFER: LazyLock<Offer> =
+        LazyLock::new(|| Offer::new(&Terms::new(Protocol::Smtp, 50 << 20)));
     Grammar { offer: &OFFER, strict: false }.parse(line)
 }
 
@@ -61,14 +72,15 @@ pub(crate) fn print(command: &Command) -> String {
     match command {
         Command::Helo(name) => format!("HELO {name}"),
         Command::Ehlo(name) => format!("EHLO {name}"),
-        Command::Mail { reverse_path, parameters: MailParameters { size, body } } => {
+        Command::Mail { reverse_path, parameters: MailParameters { size, body, submitter } } => {
             let size = size.map_or(String::new(), |size| format!(" SIZE={size}"));
             let body = match body {
                 None => "",
                 Some(Body::SevenBit) => " BODY=7BIT",
                 Some(Body::EightBitMime) => " BODY=8BITMIME",
             };
-            format!("MAIL FROM:<{reverse_path}>{size}{body}")
+            let submitter = if *submitter { " AUTH=<>" } else { "" };
+            format!("MAIL FROM:<{reverse_path}>{size}{body}{submitter}")
         }
         Command::Rcpt(path) => format!("RCPT TO:<{path}>"),
         Command::Data => "DATA".into(),
@@ -77,6 +89,14 @@ pub(crate) fn print(command: &Command) -> String {
         Command::Quit => "QUIT".into(),
         Command::Vrfy(whom) => format!("VRFY {whom}"),
         Command::Help(topic) => format!("HELP {topic}"),
+        Command::StartTls => "STARTTLS".into(),
+        Command::Auth { mechanism, initial } => {
+            let initial = initial.as_ref().map(|Response(octets)| match octets.as_slice() {
+                b"" => " =".to_owned(),
+                octets => format!(" {}", write_challenge(octets)),
+            });
+            format!("AUTH {}{}", mechanism.name(), initial.unwrap_or_default())
+        }
         Command::Xclient(_) => panic!("offered to nobody here"),
     }
 }
@@ -94,7 +114,21 @@ fn check_refusal(reply: &Reply) {
     assert_eq!(text, 2 * lines.count(), "{reply}");
 }
 
+/// What a line is read as where there are TLS and AUTH.
+fn parse_secured(line: &[u8]) -> Result<Command, Reply> {
+    static OFFER: LazyLock<Offer> = LazyLock::new(|| {
+        let (start_tls, mechanisms) = (StartTls::Offered, Some(Mechanism::ALL.as_slice()));
+        Offer::new(&Terms { start_tls, mechanisms, ..Terms::new(Protocol::Smtp, 50 << 20) })
+    });
+    Grammar { offer: &OFFER, strict: false }.parse(line)
+}
+
 fn check(line: &[u8], random: &mut Rng) {
+    check_by(parse, line, random);
+    check_by(parse_secured, line, random);
+}
+
+fn check_by(parse: fn(&[u8]) -> Result<Command, Reply>, line: &[u8], random: &mut Rng) {
     let read = parse(line);
     // Neither the case of a verb nor white space at the end counts.
     let mut other = line.to_vec();

@@ -53,6 +53,8 @@ fn ours(line: &[u8]) -> Meaning {
         Ok(Command::Quit) => Meaning::Other("QUIT"),
         Ok(Command::Vrfy(_)) => Meaning::Other("VRFY"),
         Ok(Command::Help(_)) => Meaning::Other("HELP"),
+        Ok(Command::StartTls) => Meaning::Other("STARTTLS"),
+        Ok(Command::Auth { .. }) => Meaning::Other("AUTH"),
         Ok(Command::Xclient(_)) => Meaning::Other("XCLIENT"),
         Err(refusal) => Meaning::Refused(refusal.code),
     }

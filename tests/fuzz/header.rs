@@ -69,11 +69,13 @@ fn check(message: &[u8], random: &mut Rng) {
     let hello: String = String::from_utf8_lossy(message).chars().take(255).collect();
     let field = Received {
         hello: &hello,
-        peer: [192, 0, 2, 1].into(),
+        peer: Some([192, 0, 2, 1].into()),
+        caller: Some(1000).filter(|_| random.bool()),
         by: "mx.example",
         with: "ESMTP",
         id: "0100000100000001",
         recipient: Some("u@d.example").filter(|_| random.bool()),
+        tls: None,
         date: "Tue, 24 Nov 2026 10:00:00 +0000",
     };
     let mut out = String::new();

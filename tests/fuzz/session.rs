@@ -1,7 +1,12 @@
 //! Whole sessions: any pieces give the same one, replies are well formed, what is accepted stands in
 //! the input line by line, and a session holds little whatever it is sent.
 
+use std::sync::Arc;
+
 use allocation_counter::measure;
+use angarium::registry::mechanism::Mechanism;
+use angarium::registry::offer::{Offer, Protocol, Terms};
+use angarium::session::Demand;
 use angarium::session::limit::COMMAND_OCTETS_MAX;
 use angarium::syntax::content::BareLineEnds;
 use fastrand::Rng;
@@ -30,6 +35,11 @@ pub(crate) const TARGET: Target = Target {
         "\0",
         "Subject: x\r\n\r\n",
         "NOOP\r\n",
+        "AUTH PLAIN\r\n",
+        "AUTH PLAIN AGFubgBzZWNyZXQ=\r\n",
+        "AUTH LOGIN\r\n",
+        "AGFubgBzZWNyZXQ=\r\n",
+        "*\r\n",
     ],
     octets_max: 20_000,
     check,
@@ -41,6 +51,12 @@ const HELD_MAX: i64 = 256 * 1024;
 fn check(input: &[u8], random: &mut Rng) {
     let bare = random.choice([BareLineEnds::Refuse, BareLineEnds::Normalise]).unwrap();
     let mut settings = settings(bare);
+    if random.bool() {
+        let mechanisms = Some([Mechanism::Plain, Mechanism::Login].as_slice());
+        let terms = Terms::new(Protocol::Smtp, settings.limits.message_octets_max);
+        settings.offer = Arc::new(Offer::new(&Terms { mechanisms, ..terms }));
+        settings.standing.demand = random.choice([Demand::Nothing, Demand::Login]).unwrap();
+    }
     settings.limits.message_octets_max = random.choice([50, 1_000, 100_000]).unwrap();
     settings.limits.errors_max = random.choice([3, 1_000]).unwrap();
     let whole = play(&settings, [input]);

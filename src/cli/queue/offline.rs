@@ -23,7 +23,19 @@ use crate::control::client::{
 };
 
 /// Files of the daemon in the folder of its spool.
-const OF_THE_DAEMON: &[&str] = &["control", "paused", "paused.new", "recipients", "recipients.new"];
+const OF_THE_DAEMON: &[&str] = &[
+    "control",
+    "local",
+    "logins",
+    "logins.new",
+    "paused",
+    "paused.new",
+    "recipients",
+    "recipients.new",
+    "self-signed.key",
+    "self-signed.new",
+    "self-signed.pem",
+];
 
 /// Why the spool can't be had.
 pub(super) fn refusal(error: &io::Error) -> Failure {

@@ -72,6 +72,9 @@ pub(super) fn details(details: &RouteDetails, now_ms: u64) -> String {
         rows.push(("of next hop", limits(&details.next_hop_limits)));
     }
     rows.push(("handling", handling));
+    if !details.security.is_empty() {
+        rows.push(("security", details.security.clone()));
+    }
     rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect()
 }
 
@@ -174,11 +177,12 @@ mod tests {
         assert!(text.contains("jobs           2 due, 1 under way, 30 in all\n"), "{text}");
         assert!(text.contains("3 deliveries under way by all routes, bears 6 at a time\n"));
         assert!(text.contains("limits         concurrency = 9, rate = \"5/s\"\n"), "{text}");
-        for absent in ["outage", "learned", "of next hop"] {
+        for absent in ["outage", "learned", "of next hop", "security"] {
             assert!(!text.contains(absent), "{text}");
         }
         known.route.outage = Some(outage());
         known.route.rate = Some(rate());
+        known.security = "tls verify, credentials relay".into();
         known.next_hop_limits = Limits::default();
         let text = details(&known, 1_000_000);
         assert!(text.contains(", for 5m\nits reason     refused\n"), "{text}");
@@ -189,5 +193,6 @@ mod tests {
         );
         assert!(text.contains(", for 1m 30s\nits reason     450 4.7.0 slow down\n"), "{text}");
         assert!(text.contains("of next hop    none\n"), "{text}");
+        assert!(text.ends_with("security       tls verify, credentials relay\n"), "{text}");
     }
 }
