@@ -1,0 +1,398 @@
+//! Submission to a running daemon: over STARTTLS and implicit TLS, as oneself and as nobody else.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use angarium::auth::users::{Account, Accounts};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rsasl::callback::{Context, Request, SessionCallback, SessionData};
+use rsasl::config::SASLConfig;
+use rsasl::mechname::Mechname;
+use rsasl::prelude::{SASLClient, SessionError};
+use rsasl::property::{AuthId, Password};
+use rustls::ClientConfig;
+
+use support::daemon::{Daemon, Parts, Site};
+use support::smtp::Client;
+use support::store::{Behaviour, Store};
+use support::tls::{SecureClient, trusting, write_certificate};
+use support::{ARRIVAL, free_port, loopback, wait_until};
+
+const NAME: &str = "mx.example";
+/// `\0joe@ours.example\0secret`, and the same with a wrong password and an unknown user.
+const JOE: &str = "AUTH PLAIN AGpvZUBvdXJzLmV4YW1wbGUAc2VjcmV0";
+const WRONG: &str = "AUTH PLAIN AGpvZUBvdXJzLmV4YW1wbGUAd3Jvbmc=";
+const UNKNOWN: &str = "AUTH PLAIN AGFubkBvdXJzLmV4YW1wbGUAc2VjcmV0";
+/// A user who is disabled, and what shows the right password.
+const GONE: &str = "gone@ours.example";
+const DISABLED: &str = "AUTH PLAIN AGdvbmVAb3Vycy5leGFtcGxlAHNlY3JldA==";
+
+/// A daemon with listeners for mail from elsewhere, and for users by STARTTLS and implicit TLS.
+struct Hosted {
+    daemon: Daemon,
+    starttls: SocketAddr,
+    implicit: SocketAddr,
+    trusted: Arc<ClientConfig>,
+    /// Where all mail goes.
+    store: Store,
+}
+
+fn users(names: &[&str]) -> String {
+    let mut accounts = Accounts::default();
+    for name in names {
+        let mut account = Account::new(name, 4096).unwrap();
+        account.set(None, "secret").unwrap();
+        account.set(Some("phone"), "sesame").unwrap();
+        account.disabled = *name == GONE;
+        accounts.add(account);
+    }
+    accounts.text().unwrap()
+}
+
+fn host() -> Hosted {
+    let site = Site::new();
+    let (chain, key) = (site.path("mx.pem"), site.path("mx.key"));
+    write_certificate(&chain, &key, NAME);
+    let path = site.path("users");
+    std::fs::write(&path, users(&["joe@ours.example", GONE])).unwrap();
+    let store = Store::tcp(Behaviour::next_hop());
+    let (starttls, implicit) = (loopback(free_port()), loopback(free_port()));
+    let tables = format!(
+        "[[listener]]\nbind = \"{starttls}\"\nrole = \"submission\"\n\
+         [[listener]]\nbind = \"{implicit}\"\nrole = \"submission\"\ntls = \"implicit\"\n\
+         [[certificate]]\nname = \"mx\"\nchain = {chain:?}\nkey = {key:?}\n\
+         [auth]\nusers = {path:?}\n\
+         [relay]\nfrom = [\"127.0.0.9\"]\n\
+         [[domain]]\nname = \"ours.example\"\ndeliver = \"{url}\"\nrecipients = \"any\"\n\
+         [[route]]\nrecipient = \"*@dead.example\"\nvia = \"smtp://127.0.0.1:1\"\n\
+         [[route]]\nrecipient = \"*\"\nvia = \"{url}\"\n",
+        url = store.url()
+    );
+    let text = site.configuration(&Parts { tables: &tables, ..Parts::default() });
+    let daemon = Daemon::start_at(site, &text);
+    for place in [starttls, implicit] {
+        assert!(wait_until(ARRIVAL, || TcpStream::connect(place).is_ok()));
+    }
+    Hosted { daemon, starttls, implicit, trusted: trusting(&chain), store }
+}
+
+impl Hosted {
+    fn implicit(&self) -> SecureClient {
+        let mut client = SecureClient::connect(self.implicit, &self.trusted, NAME).unwrap();
+        assert!(client.reply().unwrap()[0].starts_with("220 "));
+        client
+    }
+
+    fn starttls(&self) -> SecureClient {
+        let mut wire = in_clear(self.starttls);
+        said(&mut wire, "EHLO c.example\r\n", "250 AUTH SCRAM-SHA-256\r\n");
+        said(&mut wire, "STARTTLS\r\n", "220 2.0.0 go on with TLS\r\n");
+        SecureClient::over(wire, &self.trusted, NAME).unwrap()
+    }
+
+    fn logged_in(&self) -> SecureClient {
+        let mut client = self.implicit();
+        expect(&mut client, "EHLO c.example", "250");
+        expect(&mut client, JOE, "235 2.7.0");
+        client
+    }
+}
+
+fn in_clear(to: SocketAddr) -> TcpStream {
+    let mut wire = TcpStream::connect(to).unwrap();
+    wire.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    said(&mut wire, "", " ESMTP Angarium\r\n");
+    wire
+}
+
+/// Says something, and reads what comes up to `end`.
+fn said(wire: &mut TcpStream, text: &str, end: &str) {
+    wire.write_all(text.as_bytes()).unwrap();
+    let (mut heard, mut octet) = (Vec::new(), [0]);
+    while !heard.ends_with(end.as_bytes()) {
+        assert_eq!(wire.read(&mut octet).unwrap(), 1, "{}", heard.escape_ascii());
+        heard.extend(octet);
+    }
+}
+
+fn expect(client: &mut SecureClient, line: &str, code: &str) -> String {
+    let reply = client.command(line).unwrap().pop().unwrap();
+    assert!(reply.starts_with(code), "{line}: {reply}");
+    reply
+}
+
+fn send(client: &mut SecureClient, from: &str, to: &str, content: &str) -> String {
+    expect(client, &format!("MAIL FROM:<{from}>"), "250 ");
+    expect(client, &format!("RCPT TO:<{to}>"), "250 ");
+    expect(client, "DATA", "354 ");
+    client.write(content.as_bytes()).unwrap();
+    client.command(".").unwrap().pop().unwrap()
+}
+
+#[test]
+fn a_user_submits_over_starttls_and_implicit_tls() {
+    // Checks: M01 M03 M05
+    let hosted = host();
+    for mut client in [hosted.starttls(), hosted.implicit()] {
+        expect(&mut client, JOE, "503 5.5.1 say hello first");
+        let ehlo = client.command("EHLO c.example").unwrap();
+        assert_eq!(ehlo.last().unwrap(), "250 AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
+        assert!(!ehlo.iter().any(|line| line.contains("STARTTLS")), "{ehlo:?}");
+        expect(&mut client, "MAIL FROM:<joe@ours.example>", "530 5.7.0");
+        expect(&mut client, "AUTH LOGIN", "334 VXNlcm5hbWU6");
+        expect(&mut client, "am9lQG91cnMuZXhhbXBsZStwaG9uZQ==", "334 UGFzc3dvcmQ6");
+        expect(&mut client, "c2VzYW1l", "235 2.7.0");
+        let content = "From: Joe <joe@ours.example>\r\nTo: ann@far.example\r\n\
+                       Bcc: hidden@far.example\r\nSubject: x\r\n\r\n..two dots\r\n";
+        let reply = send(&mut client, "joe@ours.example", "ann@far.example", content);
+        assert!(reply.starts_with("250 2.0.0 "), "{reply}");
+        expect(&mut client, "QUIT", "221");
+    }
+    for delivery in hosted.store.wait_for(2, ARRIVAL) {
+        let content = String::from_utf8(delivery.content).unwrap();
+        let (header, body) = content.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, ".two dots\r\n");
+        assert!(header.contains(" with ESMTPSA id ") && header.contains("\r\n\ttls TLS_"));
+        assert!(header.contains("\r\nFrom: Joe <joe@ours.example>\r\nTo: ann@far.example\r\n"));
+        assert!(header.contains("\r\nDate: ") && header.contains("\r\nMessage-ID: <"), "{header}");
+        assert!(!header.contains("Bcc") && !header.contains("hidden"), "{header}");
+    }
+    let log = hosted.daemon.log();
+    assert!(log.contains(r#""event":"logged-in""#) && log.contains(r#""label":"phone""#), "{log}");
+    assert!(!log.contains("sesame") && !log.contains("c2VzYW1l"));
+}
+
+#[test]
+fn nobody_sends_as_somebody_else() {
+    // Checks: M03
+    let hosted = host();
+    let mut client = hosted.logged_in();
+    let reply = expect(&mut client, "MAIL FROM:<ann@ours.example>", "550 5.7.1 ");
+    assert!(reply.contains("joe@ours.example") && reply.contains("ann@ours.example"), "{reply}");
+    for from in ["joe@ours.example", "joe+tag@ours.example", ""] {
+        let forged = "From: ann@ours.example\r\nSubject: x\r\n\r\nx\r\n";
+        let reply = send(&mut client, from, "ann@far.example", forged);
+        assert!(reply.starts_with("550 5.7.1 ") && reply.contains("ann@ours.example"), "{reply}");
+    }
+    assert!(hosted.daemon.rows().is_empty());
+    let own = "From: joe@ours.example\r\nSubject: x\r\n\r\nx\r\n";
+    assert!(send(&mut client, "", "ann@far.example", own).starts_with("250 "));
+    assert_eq!(hosted.store.wait_for(1, ARRIVAL).len(), 1);
+}
+
+#[test]
+fn an_unknown_user_is_told_what_a_wrong_password_is() {
+    let hosted = host();
+    let mut client = hosted.implicit();
+    expect(&mut client, "EHLO c.example", "250");
+    let wrong = expect(&mut client, WRONG, "535 5.7.8 ");
+    assert_eq!(expect(&mut client, UNKNOWN, "535 5.7.8 "), wrong);
+    // Only who has the password is told that it is of no use any more.
+    expect(&mut client, DISABLED, "525 5.7.13 ");
+    let guessed = DISABLED.replace("HNlY3JldA==", "Hdyb25n");
+    assert_eq!(expect(&mut client, &guessed, "535 5.7.8 "), wrong);
+    expect(&mut client, "MAIL FROM:<gone@ours.example>", "530 5.7.0 ");
+    expect(&mut client, "MAIL FROM:<joe@ours.example>", "530 5.7.0 ");
+    // The default of max_errors is 20.
+    let mut last = String::new();
+    for _ in 0..20 {
+        match client.command(WRONG) {
+            Ok(reply) => last = reply.concat(),
+            Err(_) => break,
+        }
+    }
+    assert!(last.starts_with("421 4.7.0 "), "{last}");
+    let denied = r#""client":"127.0.0.1","mechanism":"PLAIN","claimed":"joe@ours.example""#;
+    assert!(hosted.daemon.log().contains(denied), "{}", hosted.daemon.log_tail());
+}
+
+/// Every spelling by which relays were once opened.
+const TRICKS: [&str; 9] = [
+    "victim@far.example",
+    "victim%far.example@ours.example.invalid",
+    "far.example!victim@relay.invalid",
+    "\"victim@far.example\"@relay.invalid",
+    "@ours.example:victim@far.example",
+    "victim@[192.0.2.7]",
+    "\"\"@far.example",
+    "victim@far.example.",
+    "victim@FAR.example",
+];
+
+#[test]
+fn nobody_relays_without_a_login() {
+    let hosted = host();
+    for from in ["", "joe@ours.example", "a@far.example"] {
+        for trick in TRICKS {
+            let mut client = Client::greet(hosted.daemon.addr(), "c.example");
+            client.command(&format!("MAIL FROM:<{from}>"));
+            let reply = client.command(&format!("RCPT TO:<{trick}>"));
+            assert!(reply.code >= 500, "{trick}: {reply:?}");
+
+            // A network that may relay elsewhere is nobody here.
+            let trusted = "127.0.0.9".parse().unwrap();
+            let mut client = Client::connect_from(trusted, hosted.starttls);
+            client.expect(220);
+            for line in ["EHLO c.example", &format!("MAIL FROM:<{from}>"), "DATA"] {
+                let reply = client.command(line);
+                assert!(line.starts_with("EHLO") || reply.code == 530, "{line}: {reply:?}");
+            }
+            let reply = client.command(&format!("RCPT TO:<{trick}>"));
+            assert!(reply.code == 530 || reply.code == 501, "{trick}: {reply:?}");
+        }
+    }
+    for trick in TRICKS {
+        for mut client in [hosted.starttls(), hosted.implicit()] {
+            expect(&mut client, "EHLO c.example", "250");
+            for line in ["XCLIENT ADDR=127.0.0.9", "PROXY TCP4 127.0.0.9 127.0.0.1 1 25"] {
+                expect(&mut client, line, "50");
+            }
+            expect(&mut client, WRONG, "535 5.7.8 ");
+            expect(&mut client, "MAIL FROM:<joe@ours.example>", "530 5.7.0 ");
+            expect(&mut client, &format!("RCPT TO:<{trick}>"), "5");
+            expect(&mut client, "DATA", "530 5.7.0 ");
+        }
+    }
+    assert!(hosted.daemon.rows().is_empty());
+    assert_eq!(hosted.store.deliveries().len(), 0);
+}
+
+#[test]
+fn what_is_said_in_clear_behind_starttls_reaches_nobody() {
+    // Checks: L04
+    let hosted = host();
+    let mut wire = in_clear(hosted.starttls);
+    said(&mut wire, "EHLO c.example\r\n", "250 AUTH SCRAM-SHA-256\r\n");
+    wire.write_all(b"STARTTLS\r\nNOOP\r\n").unwrap();
+    let mut rest = String::new();
+    wire.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "421 4.5.0 something came behind STARTTLS\r\n");
+
+    let mut wire = in_clear(hosted.starttls);
+    said(&mut wire, "EHLO c.example\r\n", "250 AUTH SCRAM-SHA-256\r\n");
+    said(&mut wire, "STARTTLS\r\n", "220 2.0.0 go on with TLS\r\n");
+    wire.write_all(b"EHLO c.example\r\nMAIL FROM:<joe@ours.example>\r\n").unwrap();
+    let mut rest = Vec::new();
+    // A reset is an end, too.
+    let _ = wire.read_to_end(&mut rest);
+    assert!(!rest.windows(3).any(|window| window == b"250"), "{}", rest.escape_ascii());
+}
+
+#[test]
+fn a_changed_file_of_users_is_in_use_and_a_damaged_one_is_not() {
+    let hosted = host();
+    let path = hosted.daemon.path("users");
+    let greeted = || {
+        let mut client = hosted.implicit();
+        expect(&mut client, "EHLO c.example", "250");
+        client
+    };
+    expect(&mut greeted(), UNKNOWN, "535 5.7.8 ");
+    std::fs::write(&path, users(&["joe@ours.example", "ann@ours.example"])).unwrap();
+    let known = |line: &str| greeted().command(line).unwrap()[0].starts_with("235 ");
+    assert!(wait_until(ARRIVAL, || known(UNKNOWN)), "{}", hosted.daemon.log_tail());
+    std::fs::write(&path, "[[user]]\nname = \n").unwrap();
+    let told = || {
+        known(JOE);
+        hosted.daemon.log().contains("the users before stay")
+    };
+    assert!(wait_until(ARRIVAL, told), "{}", hosted.daemon.log_tail());
+    assert!(known(JOE) && known(UNKNOWN));
+}
+
+#[test]
+fn a_client_that_vanishes_amid_an_exchange_leaves_nothing() {
+    let mut hosted = host();
+    let mut gone = hosted.implicit();
+    expect(&mut gone, "EHLO c.example", "250");
+    expect(&mut gone, "AUTH LOGIN", "334 ");
+    drop(gone);
+    let mut stays = hosted.implicit();
+    expect(&mut stays, "EHLO c.example", "250");
+    expect(&mut stays, "AUTH LOGIN", "334 ");
+    assert!(hosted.daemon.terminate().success());
+    assert!(stays.reply().unwrap()[0].starts_with("421 4.3.2 "));
+}
+
+/// What a client of SCRAM knows.
+struct Joe(&'static str);
+
+impl SessionCallback for Joe {
+    fn callback(
+        &self,
+        _: &SessionData,
+        _: &Context<'_>,
+        request: &mut Request<'_>,
+    ) -> Result<(), SessionError> {
+        let request = request.satisfy::<AuthId>("joe@ours.example")?;
+        request.satisfy::<Password>(self.0.as_bytes())?;
+        Ok(())
+    }
+}
+
+/// A whole exchange by SCRAM-SHA-256, whose client judges the server's proof: the last reply.
+fn scram(client: &mut SecureClient, password: &'static str) -> String {
+    let config = SASLConfig::builder().with_defaults().with_callback(Joe(password)).unwrap();
+    let name = Mechname::parse(b"SCRAM-SHA-256").unwrap();
+    let mut session = SASLClient::new(config).start_suggested(&[name]).unwrap();
+    let (mut line, mut challenge) = ("AUTH SCRAM-SHA-256 ".to_owned(), None);
+    loop {
+        let mut said = Vec::new();
+        session.step(challenge.as_deref(), &mut said).unwrap();
+        line += &STANDARD.encode(said);
+        let reply = client.command(&line).unwrap().concat();
+        let Some(told) = reply.strip_prefix("334 ") else { return reply };
+        challenge = Some(STANDARD.decode(told).unwrap());
+        line.clear();
+    }
+}
+
+#[test]
+fn a_login_by_scram_owns_what_it_queues() {
+    let mut hosted = host();
+    for mut client in [hosted.starttls(), hosted.implicit()] {
+        expect(&mut client, "EHLO c.example", "250");
+        let refused = scram(&mut client, "wrong");
+        assert!(refused.starts_with("535 5.7.8 "), "{refused}");
+        expect(&mut client, "MAIL FROM:<joe@ours.example>", "530 5.7.0 ");
+        let granted = scram(&mut client, "secret");
+        assert!(granted.starts_with("235 2.7.0 "), "{granted}");
+        let content = "From: joe@ours.example\r\nSubject: x\r\n\r\nx\r\n";
+        let reply = send(&mut client, "joe@ours.example", "ann@dead.example", content);
+        assert!(reply.starts_with("250 2.0.0 "), "{reply}");
+    }
+    assert!(hosted.daemon.terminate().success());
+    let folder = hosted.daemon.path("dump");
+    let (_, code) = hosted.daemon.queue(&["dump", folder.to_str().unwrap()]);
+    assert_eq!(code, 0);
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let forms: Vec<_> = files.filter(|path| path.extension().unwrap() == "json").collect();
+    assert_eq!(forms.len(), 2);
+    for form in forms {
+        let form = std::fs::read_to_string(form).unwrap();
+        let form: serde_json::Value = serde_json::from_str(&form).unwrap();
+        assert_eq!(form["tenant"], "joe@ours.example", "{form}");
+    }
+}
+
+#[test]
+fn an_exchange_that_is_given_up_leaves_the_session_as_it_was() {
+    let hosted = host();
+    for mut client in [hosted.starttls(), hosted.implicit()] {
+        expect(&mut client, "EHLO c.example", "250");
+        for begin in ["AUTH PLAIN", "AUTH LOGIN", "AUTH SCRAM-SHA-256"] {
+            expect(&mut client, begin, "334");
+            expect(&mut client, "*", "501 5.7.0 ");
+            expect(&mut client, "MAIL FROM:<joe@ours.example>", "530 5.7.0 ");
+        }
+        expect(&mut client, JOE, "235 2.7.0 ");
+        expect(&mut client, JOE, "503 5.5.1 ");
+    }
+}
