@@ -28,6 +28,9 @@ const PART_OCTETS: usize = 4096;
 /// What is written to a staged body at a time.
 const STAGE_OCTETS: usize = 64 * 1024;
 
+/// The tenant of messages that we write ourselves.
+const OURSELVES: &str = "angarium";
+
 /// A message that was made safe, for the scheduler.
 #[derive(Debug)]
 pub struct Accepted {
@@ -143,6 +146,40 @@ impl Intake {
         }
         .with_trace_octets())
     }
+
+    /// Makes a message of our own safe, which is small and whole; its id once it is on stable
+    /// storage. It is charged to nobody who sends.
+    pub async fn post(
+        &self,
+        envelope: Envelope,
+        write: impl FnOnce(MessageId) -> Vec<u8>,
+    ) -> Result<MessageId, CommitError> {
+        let id = self.spool.next_id()?;
+        let content = write(id);
+        let (arrived_ms, size) = (clock::now_ms(), content.len() as u64);
+        let tenant: Arc<str> = OURSELVES.into();
+        let message = NewMessage {
+            id,
+            arrived_ms,
+            tenant: Arc::clone(&tenant),
+            held: false,
+            recipients: u32::try_from(envelope.recipients.len()).unwrap_or(u32::MAX),
+            envelope: envelope.encode().into(),
+            body: NewBody::Inline(vec![content.into()]),
+        };
+        self.store(message).await?;
+        let _ = self.accepted.send(Accepted { id, arrived_ms, tenant, size, envelope });
+        Ok(id)
+    }
+
+    /// Waits until a message is on stable storage.
+    async fn store(&self, message: NewMessage) -> Result<(), CommitError> {
+        let (done, synced) = oneshot::channel();
+        let tell = Box::new(move |result| drop(done.send(result)));
+        self.spool.commit(vec![Op::Append(message)], tell);
+        let lost = Err(CommitError::Unavailable("the writer is gone".to_owned()));
+        synced.await.unwrap_or(lost)
+    }
 }
 
 /// Where the content is so far.
@@ -224,11 +261,8 @@ impl Incoming {
             envelope: self.envelope.encode().into(),
             body,
         };
-        let (done, synced) = oneshot::channel();
-        let tell = Box::new(move |result| drop(done.send(result)));
-        self.intake.spool.commit(vec![Op::Append(message)], tell);
-        let lost = Err(CommitError::Unavailable("the writer is gone".to_owned()));
-        synced.await.unwrap_or(lost).map_err(|error| refusal(&session, &error))?;
+        let stored = self.intake.store(message).await;
+        stored.map_err(|error| refusal(&session, &error))?;
         drop(permits);
         let (sender, count) = (self.envelope.reverse_path.clone(), self.envelope.recipients.len());
         // The receiver is gone only while the daemon stops; the queue has the message.
