@@ -36,6 +36,7 @@ use crate::dispatch::{self, Dispatcher, Memory, Pauses};
 use crate::door::Door;
 use crate::event;
 use crate::intake::Intake;
+use crate::limits::{self, Limits};
 use crate::net::clock;
 use crate::pool::Pool;
 use crate::probe::{Cache, Prober};
@@ -69,6 +70,7 @@ pub struct Daemon {
     table: watch::Sender<Arc<Table>>,
     backlog: Arc<Backlog>,
     door: Arc<Door>,
+    limits: Arc<Limits>,
     metrics: Metrics,
 }
 
@@ -108,14 +110,11 @@ impl Daemon {
             Err(error) => drop(failed.send(error.to_string())),
         };
         let keep_idle = watch::Sender::new(config.timeout.keep_idle);
-        let operator = control::Services {
-            spool: spool.clone(),
-            folder: config.spool.clone(),
-            dispatcher: requests.clone(),
-            table: current.subscribe(),
-        };
+        let operator = operator(&config, &spool, &requests, &current);
         let certificates = Arc::new(Certificates::new(&config)?);
+        let (limits, keeping) = limits(&config, &table, &intake);
         let helpers = vec![
+            keeping,
             tokio::spawn(Arc::clone(&certificates).watch()),
             tokio::spawn(serve_operator(recovery, control, operator)),
             tokio::spawn(sweep(Arc::clone(&pool), keep_idle.subscribe())),
@@ -124,7 +123,7 @@ impl Daemon {
         let (entered, shown) = (Arc::clone(&door), Arc::clone(&certificates));
         let mut metrics = Metrics::new(spool.clone(), requests.clone(), entered, shown);
         metrics.serve(config.metrics.bind, sockets.metrics.take())?;
-        let services = services(intake, prober, &backlog, &door);
+        let services = services(intake, prober, &backlog, &door, &limits);
         let mut listeners = Listeners::new(services.clone(), Arc::clone(&certificates));
         let local = Local::start(&config, &table, services);
         listeners.serve(sockets, &config, &table)?;
@@ -142,6 +141,7 @@ impl Daemon {
             table: current,
             backlog,
             door,
+            limits,
             metrics,
         })
     }
@@ -168,6 +168,7 @@ impl Daemon {
         self.table.send_replace(Arc::clone(&table));
         self.metrics.serve(config.metrics.bind, metrics_socket)?;
         self.backlog.set_tenants(tenants(&config));
+        self.limits.set(settings::limits(&config, &table));
         self.keep_idle.send_replace(config.timeout.keep_idle);
         let settings = Box::new(settings::dispatch(&config, &table));
         let told = self.dispatcher.send(dispatch::Request::Reload(settings)).await;
@@ -198,8 +199,12 @@ impl Daemon {
         for helper in self.helpers {
             helper.abort();
         }
-        let spool = self.spool;
-        let closed = tokio::task::spawn_blocking(move || spool.shutdown()).await;
+        let (spool, limits) = (self.spool, self.limits);
+        let close = move || {
+            limits.save(clock::now_ms());
+            spool.shutdown();
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         let _ = std::fs::remove_file(self.config.control_socket());
         if let Err(error) = closed {
             event::trouble("the spool did not close", error);
@@ -219,14 +224,40 @@ async fn serve_operator(
     }
 }
 
+/// What the operator's socket needs.
+fn operator(
+    config: &Config,
+    spool: &Spool,
+    dispatcher: &mpsc::Sender<dispatch::Request>,
+    table: &watch::Sender<Arc<Table>>,
+) -> control::Services {
+    control::Services {
+        spool: spool.clone(),
+        folder: config.spool.clone(),
+        dispatcher: dispatcher.clone(),
+        table: table.subscribe(),
+    }
+}
+
 /// What sessions hand messages and questions to.
 fn services(
     intake: Arc<Intake>,
     prober: Arc<Prober>,
     backlog: &Arc<Backlog>,
     door: &Arc<Door>,
+    limits: &Arc<Limits>,
 ) -> Services {
-    Services { intake, prober, backlog: Arc::clone(backlog), door: Arc::clone(door) }
+    let (backlog, door, limits) = (Arc::clone(backlog), Arc::clone(door), Arc::clone(limits));
+    Services { intake, prober, backlog, door, limits }
+}
+
+/// What users may send, and the task that keeps the books of it.
+fn limits(config: &Config, table: &Table, intake: &Arc<Intake>) -> (Arc<Limits>, JoinHandle<()>) {
+    let allowed = settings::limits(config, table);
+    let (limits, alerts) = Limits::open(&config.spool.join("limits"), allowed);
+    let limits = Arc::new(limits);
+    let keeping = limits::keep(Arc::clone(&limits), Arc::clone(intake), alerts);
+    (limits, tokio::spawn(keeping))
 }
 
 /// The verifier of recipients, with the answers that it remembers.

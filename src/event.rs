@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use tracing::{debug, error, info, warn};
 
-use crate::metric::{self, Admission, DoorRule, Login, Reload};
+use crate::metric::{self, Admission, DoorRule, Login, Meter, Reload};
 
 /// A listener accepts connections.
 pub fn listening(bind: impl Display, role: &str) {
@@ -84,6 +84,16 @@ pub fn session_closed(session: &str, messages: u64, why: &str) {
 pub fn session_refused(client: impl Display, why: &str) {
     metric::SMTPD_CONNECTIONS.add(Admission::Refused, 1);
     warn!(event = "session-refused", %client, why);
+}
+
+/// A user has reached a limit of what they may send, for the first time within a day.
+pub fn limit_reached(user: &str, meter: Meter, limit: u32) {
+    warn!(event = "limit-reached", user, meter = meter.name(), limit);
+}
+
+/// The mail that tells of a reached limit is in the queue, as a message of its own.
+pub fn limit_told(id: impl Display, user: &str, to: impl Display) {
+    info!(event = "limit-told", %id, user, %to);
 }
 
 /// A message was refused when it was announced.

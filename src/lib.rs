@@ -28,7 +28,7 @@
 //! | 2 | [`session`] receiving, without I/O |
 //! | 3 | [`policy`] verdicts; [`route`] recipient to destination |
 //! | 4 | [`delivery`] sending, without I/O, and what becomes of each recipient; [`report`] to senders; [`submission`] what users may send, repaired |
-//! | 5 | [`net`] sockets and clock; [`auth`] who a client is; [`pool`]; [`probe`]; [`backlog`]; [`door`]; [`intake`]; [`receive`]; [`local`]; [`agent`]; [`dispatch`] |
+//! | 5 | [`net`] sockets and clock; [`auth`] who a client is; [`pool`]; [`probe`]; [`backlog`]; [`door`]; [`intake`]; [`limits`]; [`receive`]; [`local`]; [`agent`]; [`dispatch`] |
 //! | 6 | [`config`]; [`control`]; [`daemon`]; [`demo`]; [`cli`] |
 //!
 //! # Invariants
@@ -53,6 +53,7 @@ pub mod door;
 pub mod envelope;
 pub mod event;
 pub mod intake;
+pub mod limits;
 pub mod local;
 pub mod metric;
 pub mod net;

@@ -11,8 +11,8 @@ mod text;
 
 pub use kind::{Asked, Counter, Gauge, Histogram, Metric};
 pub use label::{
-    Admission, Answer, DoorRule, Handshake, Labels, Login, Outcome, Refusal, Reload, ReplyClass,
-    Stage, Transport,
+    Admission, Answer, DoorRule, Handshake, Labels, Login, Meter, Outcome, Refusal, Reload,
+    ReplyClass, Stage, Transport,
 };
 pub use text::{Exposition, Form};
 
@@ -107,6 +107,8 @@ metrics! {
     TLS_HANDSHAKES: Counter<Handshake, { Handshake::COUNT }> = "angarium_smtpd_tls_handshakes";
     /// Attempts to log in, by result.
     LOGINS: Counter<Login, { Login::COUNT }> = "angarium_smtpd_logins";
+    /// Messages and recipients of users that were not taken, by the limit that was reached.
+    QUOTA_REFUSALS: Counter<Meter, { Meter::COUNT }> = "angarium_submission_limit_refusals";
     /// When each certificate in use ends, since the epoch.
     CERTIFICATE_NOT_AFTER: Asked = "angarium_certificate_not_after_seconds" in "seconds", "gauge";
     /// Time from the end of a message's content to its reply.

@@ -30,6 +30,7 @@ use crate::door::{self, Door, Refusal, Visit, Waited};
 use crate::envelope::Origin;
 use crate::event;
 use crate::intake::{Incoming, Intake, Trace};
+use crate::limits::Limits;
 use crate::metric::{self, DoorRule};
 use crate::net::clock;
 use crate::net::connection::Times;
@@ -107,6 +108,8 @@ pub struct Services {
     pub backlog: Arc<Backlog>,
     /// The front door.
     pub door: Arc<Door>,
+    /// What users may send.
+    pub limits: Arc<Limits>,
 }
 
 /// Serves one client to its end.
@@ -398,11 +401,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             .map_or(Ok(()), may)
             .and_then(|()| self.judge_binding(&reverse_path))
             .and_then(|()| backlog.check(&self.peer.tenant))
-            .and_then(|()| intake.check_room(size));
+            .and_then(|()| intake.check_room(size))
+            .and_then(|()| self.count(|limits, user| limits.take_message(user, clock::now_ms())));
         if let Err(refusal) = &verdict {
             event::sender_refused(&self.name, reverse_path, refusal);
         }
         verdict
+    }
+
+    /// Counts what a user sends. Programs of this machine are no users: they can't come again.
+    fn count(&self, take: impl FnOnce(&Limits, &str) -> Result<(), Reply>) -> Result<(), Reply> {
+        let user = self.peer.login.as_ref().filter(|_| self.caller.is_none());
+        let taken = user.map_or(Ok(()), |login| take(&self.services.limits, &login.user));
+        taken.map_err(|reply| if self.rules.soft_bounce { reply.softened() } else { reply })
     }
 
     /// What a client that the door refuses is told.
@@ -434,7 +445,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         if let Err(refusal) = self.visit.judge_recipient(path).await {
             return Ok(Err(self.turned_away(&refusal, path)));
         }
-        self.find_recipient(path).await
+        let found = match self.find_recipient(path).await? {
+            Ok(mailbox) => mailbox,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let is_local = self.rules.table.is_ours(&found);
+        let taken =
+            self.count(|limits, user| limits.take_recipient(user, is_local, clock::now_ms()));
+        if let Err(refusal) = &taken {
+            event::recipient_refused(&self.name, path, refusal);
+        }
+        Ok(taken.map(|()| found))
     }
 
     /// Whether there is a way to a recipient, and a mailbox where it is known.

@@ -213,6 +213,11 @@ impl Table {
         Some(mapped.unwrap_or(mailbox).clone())
     }
 
+    /// Whether a mailbox is in a domain of ours.
+    pub fn is_ours(&self, mailbox: &Mailbox) -> bool {
+        self.domains.contains_key(mailbox.domain())
+    }
+
     /// Who gets the mail for `mailbox` where it does not exist and is the postmaster of a domain of
     /// ours (rfc5321bis 4.5.1): the postmaster of the whole server, if there is one.
     pub fn stand_in(&self, mailbox: &Mailbox) -> Option<&Mailbox> {

@@ -57,11 +57,16 @@ fn users(names: &[&str]) -> String {
 }
 
 fn host() -> Hosted {
+    host_with(&["joe@ours.example"], "")
+}
+
+/// With these users, and more configuration.
+fn host_with(names: &[&str], more: &str) -> Hosted {
     let site = Site::new();
     let (chain, key) = (site.path("mx.pem"), site.path("mx.key"));
     write_certificate(&chain, &key, NAME);
     let path = site.path("users");
-    std::fs::write(&path, users(&["joe@ours.example", GONE])).unwrap();
+    std::fs::write(&path, users(&[names, &[GONE]].concat())).unwrap();
     let store = Store::tcp(Behaviour::next_hop());
     let (starttls, implicit) = (loopback(free_port()), loopback(free_port()));
     let tables = format!(
@@ -72,7 +77,7 @@ fn host() -> Hosted {
          [relay]\nfrom = [\"127.0.0.9\"]\n\
          [[domain]]\nname = \"ours.example\"\ndeliver = \"{url}\"\nrecipients = \"any\"\n\
          [[route]]\nrecipient = \"*@dead.example\"\nvia = \"smtp://127.0.0.1:1\"\n\
-         [[route]]\nrecipient = \"*\"\nvia = \"{url}\"\n",
+         [[route]]\nrecipient = \"*\"\nvia = \"{url}\"\n{more}",
         url = store.url()
     );
     let text = site.configuration(&Parts { tables: &tables, ..Parts::default() });
@@ -98,9 +103,13 @@ impl Hosted {
     }
 
     fn logged_in(&self) -> SecureClient {
+        self.logged_in_by(JOE)
+    }
+
+    fn logged_in_by(&self, login: &str) -> SecureClient {
         let mut client = self.implicit();
         expect(&mut client, "EHLO c.example", "250");
-        expect(&mut client, JOE, "235 2.7.0");
+        expect(&mut client, login, "235 2.7.0");
         client
     }
 }
@@ -395,4 +404,53 @@ fn an_exchange_that_is_given_up_leaves_the_session_as_it_was() {
         expect(&mut client, JOE, "235 2.7.0 ");
         expect(&mut client, JOE, "503 5.5.1 ");
     }
+}
+
+#[test]
+fn a_stolen_account_is_held_back_and_the_administrator_told_once() {
+    let more = "[submission]\nmessages_per_hour = 3\nrecipients_per_day = 4\n";
+    let mut hosted = host_with(&["joe@ours.example", "ann@ours.example"], more);
+    let note = "Subject: note\r\n\r\nnote\r\n";
+    let mut joe = hosted.logged_in();
+    expect(&mut joe, "MAIL FROM:<joe@ours.example>", "250 ");
+    for number in 0..5 {
+        let excess = "450 4.7.1 you may send 4 recipients a day, try again later";
+        let code = if number < 4 { "250 " } else { excess };
+        expect(&mut joe, &format!("RCPT TO:<r{number}@far.example>"), code);
+    }
+    expect(&mut joe, "RCPT TO:<ann@ours.example>", "250 ");
+    expect(&mut joe, "RSET", "250 ");
+    let local = send(&mut joe, "joe@ours.example", "ann@ours.example", note);
+    assert!(local.starts_with("250 2.0.0 "), "{local}");
+    expect(&mut joe, "MAIL FROM:<joe@ours.example>", "250 ");
+    expect(&mut joe, "RSET", "250 ");
+    let excess = "450 4.7.1 you may send 3 messages an hour, try again later";
+    expect(&mut joe, "MAIL FROM:<joe@ours.example>", excess);
+
+    let mut ann = hosted.logged_in_by(UNKNOWN);
+    let other = send(&mut ann, "ann@ours.example", "x@far.example", note);
+    assert!(other.starts_with("250 2.0.0 "), "{other}");
+    let alert = |hosted: &Hosted| {
+        let all = hosted.store.wait_for(3, ARRIVAL);
+        let to = |wanted: &str| all.iter().filter(|one| one.to[0].contains(wanted)).count();
+        assert_eq!((all.len(), to("postmaster@ours.example")), (3, 1), "{all:?}");
+        all.into_iter().find(|one| one.to[0].contains("postmaster")).unwrap()
+    };
+    let text = String::from_utf8(alert(&hosted).content).unwrap();
+    for part in [
+        "Auto-Submitted: auto-generated\r\n",
+        "Subject: joe@ours.example has sent as much as allowed\r\n",
+        "has reached recipients_per_day = 4\r\n",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+
+    drop((joe, ann));
+    hosted.daemon.terminate();
+    hosted.daemon.restart();
+    assert!(wait_until(ARRIVAL, || TcpStream::connect(hosted.implicit).is_ok()));
+    expect(&mut hosted.logged_in(), "MAIL FROM:<joe@ours.example>", excess);
+    hosted.daemon.drain(ARRIVAL);
+    alert(&hosted);
+    assert_eq!(hosted.daemon.log().matches("limit-reached").count(), 1);
 }

@@ -20,8 +20,8 @@ const FLOORS: &[&[&str]] = &[
     &["route", "policy"],
     &["delivery", "report", "submission", "sign"],
     &[
-        "net", "auth", "channel", "pool", "probe", "backlog", "door", "intake", "receive", "local",
-        "agent", "dispatch",
+        "net", "auth", "channel", "pool", "probe", "backlog", "door", "intake", "limits",
+        "receive", "local", "agent", "dispatch",
     ],
     &["config", "control", "daemon", "demo", "cli", "main"],
 ];

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
+use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::declare::{
@@ -17,6 +18,7 @@ use super::fault::nearest;
 use super::read::{Item, Reading};
 use super::word::Tls;
 use crate::net::socket::Bind;
+use crate::policy::quota::Meter;
 use crate::route::next_hop::{NextHop, Place, Via};
 
 /// Each domain is declared once.
@@ -39,9 +41,26 @@ pub(super) fn issuers(reading: &mut Reading<'_>, issuers: &[Item<'_, Oauth>]) {
     once(reading, issuers, ("issuer", "issuer"), |oauth| oauth.issuer.clone());
 }
 
-/// Each tenant is declared once.
+/// Each tenant is declared once, and limits of what users send are for users.
 pub(super) fn tenants(reading: &mut Reading<'_>, tenants: &[Item<'_, Tenant>]) {
     once(reading, tenants, ("tenant", "name"), |tenant| tenant.name.clone());
+    for item in tenants {
+        let Some(tenant) = item.read.as_ref().filter(|tenant| is_address(&tenant.name)) else {
+            continue;
+        };
+        for meter in Meter::ALL.map(Meter::name).into_iter().filter(|key| item.has(key)) {
+            let message = format!(
+                "`{meter}` is for users, and {} is an address; name a login, or remove it",
+                tenant.name
+            );
+            reading.report(item.span(meter), message);
+        }
+    }
+}
+
+/// Whether a tenant, whose name was read, is a client and no login.
+fn is_address(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok() || name.parse::<IpNet>().is_ok()
 }
 
 /// Each site is declared once, and is one: limits for a misspelt next hop would hold for nobody.

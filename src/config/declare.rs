@@ -469,7 +469,7 @@ sections! {
     /// One who sends, with limits of their own.
     Array Tenant = "tenant" {
         /// Who: the address of a client, the /64 of an IPv6 client, or the login of a user.
-        name: String as TenantName = required r#""192.0.2.7""#;
+        name: String as TenantName = required r#""joe@example.org""#;
 
         /// The most deliveries at a time; without it, `tenant_concurrency` of [queue].
         concurrency: Option<usize> as Count = optional "20", in "1" to "100000";
@@ -480,6 +480,16 @@ sections! {
 
         /// How much may wait; without it, `tenant_backlog` of [queue].
         backlog: Option<usize> as Count = optional "10000", in "1" to "1000000000";
+
+        /// For a login: the most messages in any hour, 0 for no limit; without it, as in
+        /// [submission]. So for the other three.
+        messages_per_hour: Option<usize> as Count = optional "5000", in "0" to "100000000";
+        /// The most messages in any 24 hours.
+        messages_per_day: Option<usize> as Count = optional "50000", in "0" to "100000000";
+        /// The most recipients in any hour.
+        recipients_per_hour: Option<usize> as Count = optional "5000", in "0" to "100000000";
+        /// The most recipients in any 24 hours.
+        recipients_per_day: Option<usize> as Count = optional "50000", in "0" to "100000000";
     } and {
         /// The line of its header.
         line: usize;

@@ -107,6 +107,11 @@ pub(super) struct Item<'a, T> {
 }
 
 impl<T> Item<'_, T> {
+    /// Whether the key was written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Where the value of a key stands.
     pub(super) fn span(&self, key: &str) -> Range<usize> {
         self.table.get(key).map_or(0..0, Spanned::span)

@@ -1,6 +1,7 @@
 //! Types of which the file names one of a few words.
 
 use super::value::Named;
+use crate::policy::quota::OnExcess;
 use crate::policy::sender::Check;
 use crate::registry::offer::Protocol;
 use crate::route::security::TlsPolicy;
@@ -76,6 +77,11 @@ impl Named for Check {
 impl Named for Unqualified {
     const NAMES: &'static [(&'static str, Self)] =
         &[("qualify", Self::Qualify), ("refuse", Self::Refuse)];
+}
+
+impl Named for OnExcess {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("defer", Self::Defer), ("refuse", Self::Refuse)];
 }
 
 impl Named for Service {

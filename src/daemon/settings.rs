@@ -8,11 +8,13 @@ use crate::auth::authority::Authority;
 use crate::config::{self, Config, Role, Vrfy};
 use crate::dispatch;
 use crate::door;
+use crate::limits::{self, Letterhead};
 use crate::net::connection::Times;
 use crate::net::resolver;
 use crate::net::tls::Server;
 use crate::policy::access::Access;
 use crate::policy::blocklist::BlockList;
+use crate::policy::quota;
 use crate::policy::rate;
 use crate::policy::sender::Senders;
 use crate::policy::tenant::{self, Tenants};
@@ -25,7 +27,7 @@ use crate::route::{Domain, Handling, Rule, Table};
 use crate::session;
 use crate::submission;
 use crate::syntax::content::BareLineEnds;
-use crate::syntax::path::Mailbox;
+use crate::syntax::path::{ForwardPath, Mailbox};
 
 /// Domains and routes.
 pub fn table(config: &Config) -> Table {
@@ -107,6 +109,38 @@ pub fn tenants(config: &Config) -> Tenants {
         (tenant.name.clone(), limits)
     });
     Tenants::new(each, named)
+}
+
+/// What users may send, and who is told of more.
+pub(super) fn limits(config: &Config, table: &Table) -> limits::Settings {
+    let submission = &config.submission;
+    let each = [
+        submission.messages_per_hour,
+        submission.messages_per_day,
+        submission.recipients_per_hour,
+        submission.recipients_per_day,
+    ];
+    let named = config.tenants.iter().map(|tenant| {
+        let own = [
+            tenant.messages_per_hour,
+            tenant.messages_per_day,
+            tenant.recipients_per_hour,
+            tenant.recipients_per_day,
+        ];
+        (tenant.name.clone(), quota::Limits(own.map(|count| count.map(to_u32))))
+    });
+    let postmaster = table.final_recipient(&ForwardPath::Postmaster);
+    limits::Settings {
+        each: quota::Limits(each.map(|count| Some(to_u32(count)))),
+        named: named.collect(),
+        on_excess: submission.on_excess,
+        exempt_local: submission.exempt_local,
+        letterhead: postmaster.map(|to| Letterhead {
+            hostname: config.hostname.clone(),
+            from: report(config).from,
+            to,
+        }),
+    }
 }
 
 /// A mailbox, or a local part of `domain`; the configuration has checked that it is one of them.

@@ -134,6 +134,18 @@ labels! {
         CommandRate = "command-rate",
     }
 
+    /// A limit of what a user may send.
+    Meter = "limit" {
+        /// Messages in an hour.
+        MessagesPerHour = "messages_per_hour",
+        /// Messages in a day.
+        MessagesPerDay = "messages_per_day",
+        /// Recipients in an hour.
+        RecipientsPerHour = "recipients_per_hour",
+        /// Recipients in a day.
+        RecipientsPerDay = "recipients_per_day",
+    }
+
     /// What a client asked for.
     Stage = "stage" {
         /// Nothing: the session ends it.
@@ -211,6 +223,21 @@ labels! {
 
 impl DoorRule {
     /// The value of the label.
+    pub fn name(self) -> &'static str {
+        Self::VALUES.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
+impl Meter {
+    /// All of them.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::MessagesPerHour,
+        Self::MessagesPerDay,
+        Self::RecipientsPerHour,
+        Self::RecipientsPerDay,
+    ];
+
+    /// The value of the label, and the name in the configuration.
     pub fn name(self) -> &'static str {
         Self::VALUES.get(self as usize).copied().unwrap_or_default()
     }

@@ -13,50 +13,20 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::metric::Meter;
+
 /// Slots of a limit's time.
 const SLOTS: u32 = 24;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// One of the four limits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Meter {
-    /// Messages in an hour.
-    MessagesPerHour,
-    /// Messages in a day.
-    MessagesPerDay,
-    /// Recipients in an hour.
-    RecipientsPerHour,
-    /// Recipients in a day.
-    RecipientsPerDay,
-}
-
-impl Meter {
-    /// All of them, in the order of the books.
-    pub const ALL: [Self; 4] = [
-        Self::MessagesPerHour,
-        Self::MessagesPerDay,
-        Self::RecipientsPerHour,
-        Self::RecipientsPerDay,
-    ];
-
-    /// As the configuration names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MessagesPerHour => "messages_per_hour",
-            Self::MessagesPerDay => "messages_per_day",
-            Self::RecipientsPerHour => "recipients_per_hour",
-            Self::RecipientsPerDay => "recipients_per_day",
-        }
-    }
-
-    fn slot_ms(self) -> u64 {
-        let time_ms = match self {
-            Self::MessagesPerHour | Self::RecipientsPerHour => HOUR_MS,
-            Self::MessagesPerDay | Self::RecipientsPerDay => DAY_MS,
-        };
-        time_ms / u64::from(SLOTS)
-    }
+/// The length of a slot.
+fn slot_ms(meter: Meter) -> u64 {
+    let time_ms = match meter {
+        Meter::MessagesPerHour | Meter::RecipientsPerHour => HOUR_MS,
+        Meter::MessagesPerDay | Meter::RecipientsPerDay => DAY_MS,
+    };
+    time_ms / u64::from(SLOTS)
 }
 
 /// What is counted.
@@ -79,7 +49,7 @@ impl Act {
 
 /// How much may be, by meter; none where nothing is said, no limit where it is 0.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Limits(pub [Option<u32>; 4]);
+pub struct Limits(pub [Option<u32>; Meter::COUNT]);
 
 impl Limits {
     /// The limit of a meter.
@@ -95,6 +65,16 @@ impl Limits {
         }
         both
     }
+}
+
+/// What becomes of what is too much.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum OnExcess {
+    /// 450 4.7.1
+    #[default]
+    Defer,
+    /// 550 5.7.1
+    Refuse,
 }
 
 /// A refusal.
@@ -142,7 +122,7 @@ impl Window {
 /// The books of one user.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Usage {
-    windows: [Window; 4],
+    windows: [Window; Meter::COUNT],
     /// When a limit was told of last, in ms since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     told_ms: Option<u64>,
@@ -191,7 +171,7 @@ impl Usage {
 }
 
 fn slot(meter: Meter, now_ms: u64) -> u32 {
-    u32::try_from(now_ms / meter.slot_ms()).unwrap_or(u32::MAX)
+    u32::try_from(now_ms / slot_ms(meter)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -284,7 +264,7 @@ mod tests {
                 let times_ms = [HOUR_MS, DAY_MS];
                 let pairs = act.meters().into_iter().zip(times_ms);
                 let full = |slack: u64| pairs.clone().any(|(meter, time_ms)| {
-                    let time_ms = time_ms + slack * meter.slot_ms();
+                    let time_ms = time_ms + slack * slot_ms(meter);
                     limits.of(meter).is_some_and(|limit| within(time_ms) >= limit as usize)
                 });
                 let (must_refuse, may_refuse) = (full(0), full(1));

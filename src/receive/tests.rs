@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::limits;
 use crate::metric::{Exposition, Form};
 use crate::net::resolver;
 use crate::policy::tenant::{Limits, Tenants};
@@ -40,11 +41,13 @@ impl House {
         let each = Limits { backlog: Some(5), ..Limits::default() };
         let dns =
             resolver::Settings { servers: vec![], timeout: minute, attempts: 1, cache_entries: 1 };
+        let file = folder.path().join("limits");
         let services = Services {
             intake: Arc::new(Intake::new(spool, "mx.example", 1 << 20, accepted)),
             prober: Arc::new(Prober::new(pool, cache)),
             backlog: Arc::new(Backlog::new(Tenants::new(each, []))),
             door: Arc::new(Door::new(dns).unwrap()),
+            limits: Arc::new(limits::Limits::open(&file, limits::Settings::default()).0),
         };
         let stop = watch::Sender::new(false);
         Self { services, rules: Arc::new(rules(minute)), stop, _folder: folder }

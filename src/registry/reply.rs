@@ -204,6 +204,8 @@ replies! {
     TOO_MUCH_MAIL = 450 [4 7 1] "too much mail from your address, try again later";
     /// The client's address names more recipients than it may.
     TOO_FAST_RECIPIENTS = 450 [4 7 1] "too many recipients from your address, try again later";
+    /// The user has sent as much as they may; the text may name the limit.
+    SENT_ENOUGH = 450 [4 7 1] "you have sent as much as you may for now, try again later";
     /// A fault of ours, of which the log knows more.
     LOCAL_ERROR = 451 [4 3 0] "local error, try again later";
     /// The mailstore that knows the recipient does not answer.
@@ -281,6 +283,8 @@ replies! {
     NOT_YOUR_ADDRESS = 550 [5 7 1] "you may not send as this address";
     /// A header field that submitted mail may not have as it is (RFC 6409 8).
     BAD_HEADER = 554 [5 6 0] "a header field can't be taken as it is";
+    /// The user has sent as much as they may, and the operator refuses more.
+    SENT_TOO_MUCH = 550 [5 7 1] "you have sent more than you may";
     /// A list of the operator refuses.
     ACCESS_DENIED = 550 [5 7 1] "refused here";
     /// A block list has the client.

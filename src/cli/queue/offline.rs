@@ -25,6 +25,8 @@ use crate::control::client::{
 /// Files of the daemon in the folder of its spool.
 const OF_THE_DAEMON: &[&str] = &[
     "control",
+    "limits",
+    "limits.new",
     "local",
     "logins",
     "logins.new",

@@ -3,7 +3,8 @@
 use crate::config::address::DomainName;
 use crate::config::option::sections;
 use crate::config::senders::SenderMapOf;
-use crate::config::value::OneOf;
+use crate::config::value::{Count, Flag, OneOf};
+use crate::policy::quota::OnExcess;
 use crate::policy::sender::{Check, SenderMap};
 use crate::submission::Unqualified;
 
@@ -28,5 +29,25 @@ sections! {
         /// "refuse" the message.
         unqualified: Unqualified as OneOf<Unqualified> = default r#""qualify""#,
             by "RFC 6409 8.4";
+
+        /// The most messages from one user in any hour; 0 for no limit. What a [[tenant]] with the
+        /// login as its name says comes first, here and below. The limits are there for stolen
+        /// accounts: postmaster is told by mail, once a day and user, when one is reached.
+        messages_per_hour: usize as Count = default "500", in "0" to "100000000";
+
+        /// The most messages from one user in any 24 hours; 0 for no limit.
+        messages_per_day: usize as Count = default "2000", in "0" to "100000000";
+
+        /// The most recipients from one user in any hour; 0 for no limit.
+        recipients_per_hour: usize as Count = default "2000", in "0" to "100000000";
+
+        /// The most recipients from one user in any 24 hours; 0 for no limit.
+        recipients_per_day: usize as Count = default "5000", in "0" to "100000000";
+
+        /// What who sends more is told: "defer", to try again later, or "refuse".
+        on_excess: OnExcess as OneOf<OnExcess> = default r#""defer""#;
+
+        /// Recipients in our own domains do not count.
+        exempt_local: bool as Flag = default "true";
     }
 }
