@@ -53,6 +53,17 @@ pub fn certificate_doubtful(name: &str, why: &str) {
     warn!(event = "certificate-doubtful", name, why);
 }
 
+/// A session that begins is through this proxy.
+pub fn proxied(session: &str, proxy: impl Display) {
+    info!(event = "proxied", session, %proxy);
+}
+
+/// A proxy did not say whom it speaks for, and was let go.
+pub fn proxy_refused(proxy: impl Display, why: impl Display) {
+    metric::SMTPD_CONNECTIONS.add(Admission::Refused, 1);
+    warn!(event = "proxy-refused", %proxy, %why);
+}
+
 /// A proxy named the client that it speaks for.
 pub fn impersonated(session: &str, client: impl Display, port: Option<u16>, name: Option<&str>) {
     info!(event = "impersonated", session, %client, port, name);

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod connection;
 pub mod http;
 pub mod https;
+pub mod proxy;
 pub mod resolver;
 pub mod socket;
 pub mod stream;

@@ -59,7 +59,7 @@ const SEND_OCTETS: usize = 16 * 1024;
 const FAREWELL_TIME: Duration = Duration::from_secs(5);
 
 /// What all sessions of a listener share; replaced as a whole by a reload.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Name, limits, and what is offered to strangers.
     pub settings: Settings,
@@ -95,6 +95,19 @@ pub struct Rules {
     pub authority: Option<Arc<Authority>>,
     /// Whether clients of this machine may show secrets without TLS.
     pub clear_passwords: bool,
+}
+
+impl Rules {
+    /// The same for a client whose address is not its own: nothing that follows from one.
+    pub fn without_trust(&self) -> Self {
+        Self {
+            proxies: Vec::new(),
+            bare_line_ends_from: Vec::new(),
+            relay_from: Vec::new(),
+            clear_passwords: false,
+            ..self.clone()
+        }
+    }
 }
 
 /// What sessions hand messages and questions to.

@@ -4,6 +4,8 @@
 
 use std::process::ExitCode;
 
+use ipnet::IpNet;
+
 use super::EX_CONFIG;
 use crate::auth::users::Accounts;
 use crate::config::{Config, Domain, Role};
@@ -50,7 +52,24 @@ fn warnings(config: &Config) -> Vec<String> {
         )
     };
     let domains = config.domains.iter().filter(refused).map(warning);
-    domains.chain(doubts(config)).chain(shut(config)).collect()
+    domains.chain(doubts(config)).chain(shut(config)).chain(hiding(config)).collect()
+}
+
+/// Proxies that may relay: whoever reaches another listener through one may, too.
+fn hiding(config: &Config) -> impl Iterator<Item = String> {
+    config.listeners.iter().flat_map(move |listener| {
+        let trusted = listener.proxy_from.iter().filter_map(|proxy| {
+            let meets = |net: &&IpNet| net.contains(proxy) || proxy.contains(*net);
+            config.relay.from.iter().find(meets).map(|net| (proxy, net))
+        });
+        trusted.map(move |(proxy, net)| {
+            let (file, line) = (&config.file, listener.line);
+            format!(
+                "{file}:{line}: warning: `from` of [relay] has {net}, where `proxy_from` has {proxy}: \
+                 clients that a proxy hides could relay; trust the clients, not the proxy"
+            )
+        })
+    })
 }
 
 /// Listeners for users where no user can log in.
@@ -181,6 +200,25 @@ mod tests {
         ] {
             assert!(told(&[listener, store].concat()).is_empty(), "{store}");
         }
+    }
+
+    #[test]
+    fn a_proxy_that_may_relay_is_told() {
+        let told = |proxies: &str| {
+            let text = format!(
+                "[relay]\nfrom = [\"127.0.0.1\", \"10.1.0.0/16\"]\n[[listener]]\nproxy_from = {proxies}\n"
+            );
+            warnings(&Config::parse("a.toml", &text, std::iter::empty()).unwrap())
+        };
+        assert_eq!(
+            told("[\"10.0.0.0/8\"]"),
+            [
+                "a.toml:3: warning: `from` of [relay] has 10.1.0.0/16, where `proxy_from` has 10.0.0.0/8: \
+              clients that a proxy hides could relay; trust the clients, not the proxy"
+            ]
+        );
+        assert_eq!(told("[\"10.1.2.3\", \"127.0.0.1\"]").len(), 2);
+        assert!(told("[\"10.2.0.0/16\", \"::1\", \"127.0.0.2\"]").is_empty());
     }
 
     #[test]

@@ -156,6 +156,13 @@ pub(super) fn listeners(reading: &mut Reading<'_>, listeners: &[Item<'_, Listene
                            port, 24 for one, or a Unix socket";
             reading.report(item.span("bind"), message.to_owned());
         }
+        if let Some(net) = listener.proxy_from.iter().find(|net| net.prefix_len() == 0) {
+            let message = format!(
+                "`proxy_from` has {net}, everyone, so that any client could pretend to be another; \
+                 name only your proxies"
+            );
+            reading.report(item.span("proxy_from"), message);
+        }
         let far = matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback());
         if listener.role == Role::Submission && listener.tls_mode() == Tls::Off && far {
             let message = "`tls` is \"off\" where users log in from other machines, so nobody could; \

@@ -217,6 +217,12 @@ sections! {
         /// Whether the trace field keeps silent on where a user is who has logged in.
         hide_client_address: bool as Flag = default "false", by "rfc5321bis 7.6";
 
+        /// Proxies that name the client first, by a PROXY header of version 1 or 2: HAProxy with
+        /// send-proxy, and load balancers of clouds. From these addresses nothing else is taken, and
+        /// from others no header. The client counts as if it had connected itself; where the header
+        /// names none, or one of the proxy's own machine, the address earns no trust.
+        proxy_from: Vec<IpNet> as List<Network> = default "[]";
+
         /// Proxies that may speak for other clients by XCLIENT, which is offered to them alone.
         xclient_from: Vec<IpNet> as List<Network> = default "[]";
 

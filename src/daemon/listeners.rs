@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use ipnet::IpNet;
 use socket2::Socket;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -27,6 +28,7 @@ use crate::config::{Config, Listener, Tls};
 use crate::event;
 use crate::metric;
 use crate::net::clock;
+use crate::net::proxy;
 use crate::net::socket::{self, Bind};
 use crate::net::stream::Stream;
 use crate::net::tls::{self, Link, Server};
@@ -37,6 +39,8 @@ use crate::route::Table;
 
 /// Refusals being sent at a time; beyond, connections are dropped without a word.
 const REFUSALS_MAX: usize = 64;
+/// PROXY headers waited for at a time; beyond, connections of proxies are dropped.
+const HEADERS_MAX: usize = 4096;
 
 /// Sockets, by the address they are bound to. They listen only once they are served, so that
 /// nobody waits behind a start that takes its time.
@@ -65,6 +69,7 @@ impl Sockets {
 struct Current {
     rules: Arc<Rules>,
     implicit_tls: bool,
+    proxy_from: Vec<IpNet>,
     connections_max: usize,
     per_client_max: usize,
 }
@@ -131,6 +136,7 @@ impl Listeners {
             let current = Current {
                 rules: Arc::new(settings::rules(config, listener, table, tls, authority.clone())),
                 implicit_tls: listener.tls_mode() == Tls::Implicit,
+                proxy_from: listener.proxy_from.clone(),
                 connections_max: listener.max_connections,
                 per_client_max: listener.max_connections_per_client,
             };
@@ -161,6 +167,7 @@ impl Listeners {
             clients: Arc::new(DashMap::new()),
             sessions: Arc::new(AtomicU64::new(0)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            headers: Arc::new(Semaphore::new(HEADERS_MAX)),
         };
         event::listening(socket.place(bind), role.name());
         let accepting = tokio::spawn(acceptor.run(socket));
@@ -188,13 +195,32 @@ struct Acceptor {
     clients: Arc<DashMap<IpAddr, usize>>,
     sessions: Arc<AtomicU64>,
     refusals: Arc<Semaphore>,
+    headers: Arc<Semaphore>,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    /// The client; the proxy itself where it names none.
+    client: SocketAddr,
+    /// The proxy that the client is behind.
+    proxy: Option<IpAddr>,
+    /// The address is no client's, so nothing may follow from it.
+    anonymous: bool,
+}
+
+impl Caller {
+    /// The rules that hold for it.
+    fn rules(&self, rules: &Arc<Rules>) -> Arc<Rules> {
+        if self.anonymous { Arc::new(rules.without_trust()) } else { Arc::clone(rules) }
+    }
 }
 
 impl Acceptor {
     async fn run(self, socket: socket::Listener) {
         loop {
             match socket.accept().await {
-                Ok((stream, client)) => self.admit(stream, client),
+                Ok((stream, client)) => self.meet(stream, client),
                 Err(error) => {
                     event::trouble("a listener can't accept", error);
                     sleep(Duration::from_millis(100)).await;
@@ -203,8 +229,43 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, stream: Stream, client: SocketAddr) {
+    /// Finds out who the client is.
+    fn meet(&self, stream: Stream, client: SocketAddr) {
+        if client::is_in(client.ip(), &self.current.load().proxy_from) {
+            tokio::spawn(self.clone().hear_proxy(stream, client));
+        } else {
+            self.admit(stream, Caller { client, proxy: None, anonymous: false });
+        }
+    }
+
+    /// Has a proxy say whom it speaks for.
+    async fn hear_proxy(self, mut stream: Stream, proxy: SocketAddr) {
+        let address = proxy.ip().to_canonical();
+        let Ok(permit) = Arc::clone(&self.headers).try_acquire_owned() else {
+            return event::session_refused(
+                address,
+                "too many proxies have yet to name their client",
+            );
+        };
+        let mut stop = self.stop.clone();
+        let named = tokio::select! {
+            named = proxy::read_header(&mut stream, proxy::HEADER_TIME) => named,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        drop(permit);
+        match named {
+            Ok(client) => {
+                let anonymous = client.is_none();
+                let client = client.unwrap_or(proxy);
+                self.admit(stream, Caller { client, proxy: Some(address), anonymous });
+            }
+            Err(fault) => event::proxy_refused(address, fault),
+        }
+    }
+
+    fn admit(&self, stream: Stream, caller: Caller) {
         let current = self.current.load();
+        let client = caller.client;
         if let Err(refusal) = self.services.door.admit(&current.rules.door, client.ip()) {
             event::door_shut(client.ip().to_canonical(), (refusal.rule, &refusal.by));
             // A reply in clear would be none to a client that begins with TLS.
@@ -215,20 +276,21 @@ impl Acceptor {
         }
         match &current.rules.tls {
             Some(server) if current.implicit_tls => {
-                tokio::spawn(self.clone().secure(stream, client, Arc::clone(server)));
+                tokio::spawn(self.clone().secure(stream, caller, Arc::clone(server)));
             }
-            _ => self.open(Link::Clear(stream), client, next_session_name()),
+            _ => self.open(Link::Clear(stream), caller, next_session_name()),
         }
     }
 
     /// Takes the handshake of implicit TLS.
-    async fn secure(self, stream: Stream, client: SocketAddr, server: Arc<Server>) {
+    async fn secure(self, stream: Stream, caller: Caller, server: Arc<Server>) {
+        let client = caller.client;
         let session = next_session_name();
         let mut stop = self.stop.clone();
         let accepting = tls::accept(Link::Clear(stream), &server, client.ip());
         tokio::select! {
             accepted = accepting => match accepted {
-                Ok((link, _)) => self.open(link, client, session),
+                Ok((link, _)) => self.open(link, caller, session),
                 Err(fault) => {
                     event::handshake_failed(&session, client.ip().to_canonical(), fault);
                 }
@@ -238,11 +300,15 @@ impl Acceptor {
     }
 
     /// Opens a session, if there is a place for it.
-    fn open(&self, stream: Link<Stream>, client: SocketAddr, session: String) {
+    fn open(&self, stream: Link<Stream>, caller: Caller, session: String) {
         let current = self.current.load();
+        let client = caller.client;
         match Place::take(self, client::host(client.ip()), &current) {
             Ok(place) => {
-                let rules = Arc::clone(&current.rules);
+                let rules = caller.rules(&current.rules);
+                if let Some(proxy) = caller.proxy {
+                    event::proxied(&session, proxy);
+                }
                 let (services, stop) = (self.services.clone(), self.stop.clone());
                 let alive = self.alive.clone();
                 tokio::spawn(async move {

@@ -7,7 +7,7 @@ use crate::registry::mechanism::Mechanism;
 use crate::registry::offer::{Offer, Protocol, StartTls, Terms};
 
 /// The offers of a listener. Those without AUTH are made once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Offers {
     protocol: Protocol,
     message_octets_max: u64,

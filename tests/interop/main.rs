@@ -24,6 +24,7 @@ mod opensmtpd;
 mod openssl;
 mod postfix;
 mod probe;
+mod proxy;
 mod refusal;
 mod relay;
 mod sink;

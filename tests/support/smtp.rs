@@ -96,6 +96,14 @@ impl Client {
         Self::over(Place::Unix(path.to_owned()).connect().unwrap()).unwrap()
     }
 
+    /// The connection alone, for another protocol.
+    pub fn into_tcp(self) -> TcpStream {
+        match self.wire {
+            Socket::Tcp(wire) if self.unread.is_empty() => wire,
+            wire => panic!("{wire:?} is none, or was read from"),
+        }
+    }
+
     fn over(wire: Socket) -> io::Result<Self> {
         wire.set_patience(PATIENCE)?;
         Ok(Self { wire, unread: Vec::new(), dialogue: Vec::new() })
