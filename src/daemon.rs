@@ -13,6 +13,7 @@ mod local;
 mod metrics;
 mod observer;
 mod privileges;
+mod service;
 mod settings;
 
 use std::io::Write;
@@ -118,6 +119,7 @@ impl Daemon {
             tokio::spawn(Arc::clone(&certificates).watch()),
             tokio::spawn(serve_operator(recovery, control, operator)),
             tokio::spawn(sweep(Arc::clone(&pool), keep_idle.subscribe())),
+            tokio::spawn(service::feed_watchdog(requests.clone())),
         ];
         let door = Arc::new(Door::new(settings::dns(&config))?);
         let (entered, shown) = (Arc::clone(&door), Arc::clone(&certificates));
@@ -373,6 +375,7 @@ async fn supervise(
     mut failures: mpsc::UnboundedReceiver<String>,
     load: impl Fn() -> Result<Config, String>,
 ) -> ExitCode {
+    service::tell_ready(&daemon.config);
     loop {
         tokio::select! {
             _ = signals.hangup.recv() => reload(&mut daemon, &load).await,
@@ -383,17 +386,20 @@ async fn supervise(
             _ = &mut daemon.dispatching => return fail(EX_SOFTWARE, "the dispatcher ended"),
         }
     }
+    service::tell_stopping(daemon.config.stop_grace);
     daemon.stop().await;
     ExitCode::SUCCESS
 }
 
 async fn reload(daemon: &mut Daemon, load: &impl Fn() -> Result<Config, String>) {
+    service::tell_reloading();
     let loaded = load();
     let file = loaded.as_ref().map_or_else(|_| String::new(), |config| config.file.clone());
     let result = match loaded {
         Ok(config) => daemon.reload(config).await,
         Err(faults) => Err(faults),
     };
+    service::tell_reloaded(&daemon.config, result.as_ref().err().map(String::as_str));
     match result {
         Ok(()) => event::reloaded(&file),
         Err(why) => event::reload_refused(why),

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::authority::authority;
 use super::certificates::Certificates;
+use super::service::Inherited;
 use super::settings;
 use crate::config::{Config, Listener, Tls};
 use crate::event;
@@ -46,19 +47,37 @@ const HEADERS_MAX: usize = 4096;
 /// nobody waits behind a start that takes its time.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    mail: BTreeMap<Bind, Socket>,
+    mail: BTreeMap<Bind, Open>,
     /// The metrics socket, if there is to be one.
     pub(super) metrics: Option<Socket>,
 }
 
+/// A socket that is bound.
+#[derive(Debug)]
+struct Open {
+    socket: Socket,
+    /// It is the service manager's, and outlives us.
+    inherited: bool,
+}
+
 impl Sockets {
-    /// Binds the socket of each listener. The error is a sentence for the operator.
-    pub fn open<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> Result<Self, String> {
+    /// Binds the socket of each listener, where it is not `inherited`. The error is a sentence for
+    /// the operator.
+    pub(super) fn open<'a>(
+        listeners: impl IntoIterator<Item = &'a Listener>,
+        inherited: &mut Inherited,
+    ) -> Result<Self, String> {
         let mut sockets = BTreeMap::new();
         for Listener { bind, socket_mode, .. } in listeners {
-            let socket = socket::bind(bind, *socket_mode);
-            let socket = socket.map_err(|error| format!("listener {bind}: {error}"))?;
-            sockets.insert(bind.clone(), socket);
+            let open = match inherited.remove(bind) {
+                Some(socket) => Open { socket, inherited: true },
+                None => {
+                    let socket = socket::bind(bind, *socket_mode);
+                    let socket = socket.map_err(|error| format!("listener {bind}: {error}"))?;
+                    Open { socket, inherited: false }
+                }
+            };
+            sockets.insert(bind.clone(), open);
         }
         Ok(Self { mail: sockets, metrics: None })
     }
@@ -78,13 +97,16 @@ struct Current {
 struct Running {
     current: Arc<ArcSwap<Current>>,
     accepting: JoinHandle<()>,
+    inherited: bool,
 }
 
 impl Running {
-    /// Accepts nothing more, and takes the file of a Unix socket away.
+    /// Accepts nothing more, and takes the file of a Unix socket of ours away.
     fn end(&self, bind: &Bind) {
         self.accepting.abort();
-        if let Bind::Unix(path) = bind {
+        if let Bind::Unix(path) = bind
+            && !self.inherited
+        {
             // One that stays is replaced by the next start.
             let _ = std::fs::remove_file(path);
         }
@@ -111,7 +133,7 @@ impl Listeners {
     /// Binds the addresses of `config` that are not bound yet.
     pub(super) fn open_new(&self, config: &Config) -> Result<Sockets, String> {
         let new = |listener: &&Listener| !self.running.contains_key(&listener.bind);
-        Sockets::open(config.listeners.iter().filter(new))
+        Sockets::open(config.listeners.iter().filter(new), &mut Inherited::default())
     }
 
     /// Serves every listener of `config`, with the new `sockets` and those that run already.
@@ -152,7 +174,7 @@ impl Listeners {
     fn start(
         &mut self,
         listener: &Listener,
-        socket: Socket,
+        Open { socket, inherited }: Open,
         current: Current,
     ) -> Result<(), String> {
         let Listener { bind, role, .. } = listener;
@@ -171,7 +193,7 @@ impl Listeners {
         };
         event::listening(socket.place(bind), role.name());
         let accepting = tokio::spawn(acceptor.run(socket));
-        self.running.insert(bind.clone(), Running { current, accepting });
+        self.running.insert(bind.clone(), Running { current, accepting, inherited });
         Ok(())
     }
 

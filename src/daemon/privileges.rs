@@ -10,23 +10,31 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
 
+use super::service::Inherited;
 use super::{Sockets, metrics};
 use crate::config::Config;
+use crate::net::socket::Bind;
 
 /// Opens the sockets, raises the limit of open files, and becomes the configured user. The error is
 /// a sentence for the operator.
 pub fn prepare(config: &Config) -> Result<Sockets, String> {
-    let mut sockets = Sockets::open(&config.listeners)?;
-    sockets.metrics = metrics::open(config.metrics.bind)?;
+    let mut inherited = Inherited::take()?;
+    let mut sockets = Sockets::open(&config.listeners, &mut inherited)?;
+    let metrics = config.metrics.bind.and_then(|bind| inherited.remove(&Bind::Tcp(bind)));
+    inherited.finish()?;
+    sockets.metrics = match metrics {
+        Some(socket) => Some(socket),
+        None => metrics::open(config.metrics.bind)?,
+    };
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Sessions and deliveries each take one; the default of 1,024 is soon used up.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    // Others may pass through the spool to its local ends, and read nothing on their way.
-    umask(Mode::from_bits_truncate(0o077));
     if let Some(name) = &config.user {
         become_user(name, &config.spool)?;
     }
+    // Others may pass through the spool to its local ends, and read nothing on their way.
+    umask(Mode::from_bits_truncate(0o077));
     Ok(sockets)
 }
 
@@ -73,6 +81,10 @@ fn give_away(spool: &Path, user: &User) -> std::io::Result<()> {
     if spool.exists() {
         return Ok(());
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(spool)?;
+    if let Some(parent) = spool.parent() {
+        // The user must pass through them, and they are nobody's secret.
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(spool)?;
     chown(spool, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
 }

@@ -252,7 +252,8 @@ impl Drop for Daemon {
     }
 }
 
-fn binary() -> PathBuf {
+/// The program under test.
+pub fn binary() -> PathBuf {
     let built = Path::new(env!("CARGO_BIN_EXE_angarium"));
     std::env::var_os("ANGARIUM_BINARY").map_or_else(|| built.to_path_buf(), PathBuf::from)
 }

@@ -25,10 +25,15 @@ pub struct Process {
 impl Process {
     /// Starts `command` as the leader of a process group, which is ended with it.
     pub fn start(command: &mut Command, output: &Path, error: &Path) -> Self {
+        Self::start_with(command, Stdio::null(), output, error)
+    }
+
+    /// The same with another standard input than none.
+    pub fn start_with(command: &mut Command, input: Stdio, output: &Path, error: &Path) -> Self {
         let append = |path: &Path| File::options().create(true).append(true).open(path).unwrap();
         let child = command
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(append(output))
             .stderr(append(error))
             .spawn()
