@@ -30,9 +30,9 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use declare::{
-    Access, Auth, BlockList, Certificate, Config, Control, Credential, Dns, Domain, Format, Level,
-    Listener, Local, Log, Metrics, Oauth, Probe, Queue, Rates, Registry, Relay, Report, Role,
-    Route, SECTIONS, Site, Submission, Tenant, Timeout, Tls, Vrfy,
+    Access, Auth, BlockList, Certificate, Config, Control, Credential, Dns, Domain, Format, Guard,
+    Level, Listener, Local, Log, Metrics, Oauth, Probe, Queue, Rates, Registry, Relay, Report,
+    Role, Route, SECTIONS, Site, Submission, Tenant, Timeout, Tls, Vrfy,
 };
 pub use fault::{Fault, Faults};
 pub use option::{Absent, Declared, Described, Shape};

@@ -86,6 +86,18 @@ pub fn login_denied(
     info!(event = "login-denied", session, %client, mechanism, claimed, why);
 }
 
+/// Too many logins failed from an address: it is shut out, by now so many times.
+pub fn shut_out(
+    session: &str,
+    client: impl Display,
+    claimed: &str,
+    times: u32,
+    until: impl Display,
+) {
+    metric::SHUT_OUT.add((), 1);
+    warn!(event = "shut-out", session, %client, claimed, times, %until);
+}
+
 /// A session ended.
 pub fn session_closed(session: &str, messages: u64, why: &str) {
     info!(event = "session-closed", session, messages, why);

@@ -1,4 +1,4 @@
-//! Floor 5: how much each user has sent, remembered over a restart, and who is told of too much.
+//! Floor 5: how much each user has sent and who tries passwords, remembered over a restart.
 //!
 //! Rules are the operator's and replaced by a reload; the books stay. Promises that one user's books
 //! never touch another's verdict, that they are on the disk within seconds, written whole or not
@@ -6,17 +6,20 @@
 //! or lines that can't, are left out: those users begin anew.
 
 mod alert;
+mod attempts;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -26,6 +29,7 @@ use crate::event;
 use crate::intake::Intake;
 use crate::metric;
 use crate::net::clock;
+use crate::policy::guard::{self, Ban, Guard};
 use crate::policy::quota::{self, Act, Excess, Meter, OnExcess, Usage};
 use crate::registry::reply::{self, Reply};
 
@@ -45,6 +49,10 @@ pub struct Settings {
     pub on_excess: OnExcess,
     /// Recipients of our own domains do not count.
     pub exempt_local: bool,
+    /// What becomes of those who try passwords.
+    pub guard: guard::Rules,
+    /// Who is never shut out nor slow.
+    pub exempt: Vec<IpNet>,
     /// Who tells the administrator; none where there is no postmaster.
     pub letterhead: Option<Letterhead>,
 }
@@ -61,17 +69,26 @@ impl Settings {
 pub struct Limits {
     settings: ArcSwap<Settings>,
     users: DashMap<Box<str>, Usage>,
+    guard: Mutex<Guard>,
     file: PathBuf,
     changed: AtomicBool,
     alerts: mpsc::UnboundedSender<Alert>,
 }
 
-/// One user, as a line of the file.
+/// A line of the file.
 #[derive(Serialize, Deserialize)]
-struct Line {
-    user: Box<str>,
-    #[serde(flatten)]
-    usage: Usage,
+#[serde(untagged)]
+enum Line {
+    User {
+        user: Box<str>,
+        #[serde(flatten)]
+        usage: Usage,
+    },
+    Banned {
+        address: IpAddr,
+        #[serde(flatten)]
+        ban: Ban,
+    },
 }
 
 impl Limits {
@@ -85,11 +102,19 @@ impl Limits {
                 String::new()
             }
         };
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        let (users, mut guard) = (DashMap::new(), Guard::default());
+        for line in text.lines() {
+            match serde_json::from_str(line) {
+                Ok(Line::User { user, usage }) => drop(users.insert(user, usage)),
+                Ok(Line::Banned { address, ban }) => guard.restore(address, ban),
+                Err(_) => {}
+            }
+        }
         let (alerts, waiting) = mpsc::unbounded_channel();
         let limits = Self {
             settings: ArcSwap::from_pointee(settings),
-            users: lines.map(|line| (line.user, line.usage)).collect(),
+            users,
+            guard: Mutex::new(guard),
             file: file.to_owned(),
             changed: AtomicBool::new(false),
             alerts,
@@ -128,7 +153,7 @@ impl Limits {
             Some(mut usage) => usage.take(act, &limits, now_ms),
             None => self.users.entry(user.into()).or_default().take(act, &limits, now_ms),
         };
-        self.changed.store(true, Ordering::Relaxed);
+        self.set_changed();
         taken.map_err(|excess| self.refuse(user, excess, settings.on_excess, now_ms))
     }
 
@@ -155,6 +180,10 @@ impl Limits {
         }
     }
 
+    fn set_changed(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
     /// Forgets who has sent nothing lately, and writes the others, where something changed. Blocks on
     /// the disk.
     pub fn save(&self, now_ms: u64) {
@@ -162,18 +191,25 @@ impl Limits {
             return;
         }
         self.users.retain(|_, usage| usage.settle(now_ms));
-        if let Err(error) = self.write() {
-            self.changed.store(true, Ordering::Relaxed);
+        if let Err(error) = self.write(now_ms) {
+            self.set_changed();
             event::trouble("what users have sent can't be saved", error);
         }
     }
 
-    fn write(&self) -> io::Result<()> {
+    fn write(&self, now_ms: u64) -> io::Result<()> {
         let mut text = Vec::new();
-        for entry in &self.users {
-            let line = Line { user: entry.key().clone(), usage: entry.value().clone() };
-            serde_json::to_writer(&mut text, &line)?;
+        let mut add = |line: &Line| -> io::Result<()> {
+            serde_json::to_writer(&mut text, line)?;
             text.push(b'\n');
+            Ok(())
+        };
+        for entry in &self.users {
+            add(&Line::User { user: entry.key().clone(), usage: entry.value().clone() })?;
+        }
+        let rules = self.settings.load().guard;
+        for (address, ban) in self.guard().bans(&rules, now_ms) {
+            add(&Line::Banned { address, ban: ban.clone() })?;
         }
         let fresh = self.file.with_extension("new");
         let mut file = File::create(&fresh)?;

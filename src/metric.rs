@@ -107,6 +107,8 @@ metrics! {
     TLS_HANDSHAKES: Counter<Handshake, { Handshake::COUNT }> = "angarium_smtpd_tls_handshakes";
     /// Attempts to log in, by result.
     LOGINS: Counter<Login, { Login::COUNT }> = "angarium_smtpd_logins";
+    /// Addresses that were shut out for a while, after too many failed logins.
+    SHUT_OUT: Counter<(), 1> = "angarium_smtpd_shut_out";
     /// Messages and recipients of users that were not taken, by the limit that was reached.
     QUOTA_REFUSALS: Counter<Meter, { Meter::COUNT }> = "angarium_submission_limit_refusals";
     /// When each certificate in use ends, since the epoch.

@@ -223,6 +223,8 @@ struct Receiver<S> {
     caller: Option<Caller>,
     /// The SASL exchange under way.
     exchange: Option<(Mechanism, Box<dyn Exchange>)>,
+    /// A hash of what the client has shown in it.
+    shown: u64,
     name: String,
     rules: Arc<Rules>,
     services: Services,
@@ -250,6 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             visit,
             peer,
             exchange: None,
+            shown: 0,
             caller: None,
             name,
             rules,
@@ -440,12 +443,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
 
     /// Ends the session with a 421 behind the last reply.
     async fn shut_out(&mut self, refusal: &Refusal) -> Ending {
-        self.turned_away(refusal, "").encode(&mut self.unsent);
+        let farewell = self.turned_away(refusal, "");
+        self.leave(&farewell, "the client sent too many commands in a time").await
+    }
+
+    /// Ends the session with a reply behind the last one.
+    async fn leave(&mut self, farewell: &Reply, why: Ending) -> Ending {
+        farewell.encode(&mut self.unsent);
         if let Err(ending) = self.flush().await {
             return ending;
         }
         end(&mut self.stream).await;
-        "the client sent too many commands in a time"
+        why
     }
 
     async fn judge_recipient(

@@ -126,7 +126,7 @@ fn said(wire: &mut TcpStream, text: &str, end: &str) {
     wire.write_all(text.as_bytes()).unwrap();
     let (mut heard, mut octet) = (Vec::new(), [0]);
     while !heard.ends_with(end.as_bytes()) {
-        assert_eq!(wire.read(&mut octet).unwrap(), 1, "{}", heard.escape_ascii());
+        assert!(matches!(wire.read(&mut octet), Ok(1)), "{}", heard.escape_ascii());
         heard.extend(octet);
     }
 }
@@ -453,4 +453,48 @@ fn a_stolen_account_is_held_back_and_the_administrator_told_once() {
     hosted.daemon.drain(ARRIVAL);
     alert(&hosted);
     assert_eq!(hosted.daemon.log().matches("limit-reached").count(), 1);
+}
+
+/// A session that a proxy opens for this client.
+fn proxied(to: SocketAddr, client: &str) -> TcpStream {
+    let mut wire = in_clear(to);
+    said(&mut wire, "EHLO proxy.example\r\n", " DESTADDR DESTPORT\r\n");
+    said(&mut wire, &format!("XCLIENT ADDR={client}\r\n"), " ESMTP Angarium\r\n");
+    said(&mut wire, "EHLO c.example\r\n", " DESTADDR DESTPORT\r\n");
+    wire
+}
+
+#[test]
+fn an_address_that_tries_passwords_is_shut_out_and_nobody_else_is() {
+    let proxy = loopback(free_port());
+    let more = format!(
+        "[[listener]]\nbind = \"{proxy}\"\nrole = \"submission\"\nclear_passwords = true\n\
+         tls = \"off\"\nxclient_from = [\"127.0.0.1\"]\n[guard]\nfailures = 2\n"
+    );
+    let mut hosted = host_with(&["joe@ours.example"], &more);
+    let bad = "535 5.7.8 wrong user or secret\r\n";
+    let out = "421 4.7.0 too many failed logins from your address, try again later\r\n";
+    let mut wire = proxied(proxy, "192.0.2.7");
+    for line in [WRONG, WRONG, WRONG, UNKNOWN] {
+        said(&mut wire, &format!("{line}\r\n"), bad);
+    }
+    said(&mut wire, &format!("{JOE}\r\n"), out);
+    assert_eq!(wire.read(&mut [0]).unwrap(), 0, "closed");
+    for free in ["192.0.2.8", "127.0.0.1"] {
+        said(&mut proxied(proxy, free), &format!("{JOE}\r\n"), "235 2.7.0 welcome\r\n");
+    }
+    let mut here = hosted.implicit();
+    expect(&mut here, "EHLO c.example", "250");
+    for number in 0..4 {
+        let login = if number % 2 == 0 { WRONG } else { UNKNOWN };
+        expect(&mut here, login, "535 5.7.8 ");
+    }
+    expect(&mut here, JOE, "235 2.7.0 ");
+
+    drop(here);
+    hosted.daemon.terminate();
+    hosted.daemon.restart();
+    assert!(wait_until(ARRIVAL, || TcpStream::connect(proxy).is_ok()));
+    said(&mut proxied(proxy, "192.0.2.7"), &format!("{JOE}\r\n"), out);
+    assert_eq!(hosted.daemon.log().matches("shut-out").count(), 1);
 }

@@ -6,6 +6,7 @@
 
 mod auth;
 mod credential;
+mod guard;
 mod local;
 mod submission;
 mod tls;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::auth::{Auth, Oauth};
+pub use self::guard::Guard;
 pub use self::submission::Submission;
 use super::address::{
     BindOrNot, DomainName, DomainOrLiteral, File, FileMode, ListensOn, LocalPartOrMailbox, Mailbox,
@@ -59,6 +61,7 @@ pub const SECTIONS: &[Described] = &[
     Auth::DESCRIBED,
     Oauth::DESCRIBED,
     Submission::DESCRIBED,
+    Guard::DESCRIBED,
     Access::DESCRIBED,
     BlockList::DESCRIBED,
     Rates::DESCRIBED,
@@ -120,6 +123,8 @@ sections! {
         oauth: Vec<Oauth>;
         /// What users may send.
         submission: Submission;
+        /// What becomes of those who try passwords.
+        guard: Guard;
         /// The operator's lists.
         access: Access;
         /// Block lists in the DNS.

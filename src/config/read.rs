@@ -163,6 +163,7 @@ impl<'a> Reading<'a> {
             all(issuers),
             self.section(root),
             self.section(root),
+            self.section(root),
             all(block_lists),
             self.section(root),
             all(routes),

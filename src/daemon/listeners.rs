@@ -296,6 +296,15 @@ impl Acceptor {
             }
             return;
         }
+        if current.rules.authority.is_some()
+            && let Err(refusal) = self.services.limits.admit(client.ip(), clock::now_ms())
+        {
+            event::session_refused(client.ip().to_canonical(), "too many failed logins");
+            if !current.implicit_tls {
+                self.refuse(Link::Clear(stream), &current.rules, refusal);
+            }
+            return;
+        }
         match &current.rules.tls {
             Some(server) if current.implicit_tls => {
                 tokio::spawn(self.clone().secure(stream, caller, Arc::clone(server)));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use angarium_queue::schedule::{Backoff, Options};
+use ipnet::IpNet;
 
 use crate::auth::authority::Authority;
 use crate::config::{self, Config, Role, Vrfy};
@@ -14,6 +15,7 @@ use crate::net::resolver;
 use crate::net::tls::Server;
 use crate::policy::access::Access;
 use crate::policy::blocklist::BlockList;
+use crate::policy::guard;
 use crate::policy::quota;
 use crate::policy::rate;
 use crate::policy::sender::Senders;
@@ -135,12 +137,31 @@ pub(super) fn limits(config: &Config, table: &Table) -> limits::Settings {
         named: named.collect(),
         on_excess: submission.on_excess,
         exempt_local: submission.exempt_local,
+        guard: guard(config),
+        exempt: trusted(config),
         letterhead: postmaster.map(|to| Letterhead {
             hostname: config.hostname.clone(),
             from: report(config).from,
             to,
         }),
     }
+}
+
+/// What becomes of those who try passwords.
+fn guard(config: &Config) -> guard::Rules {
+    guard::Rules {
+        failures_max: config.guard.failures,
+        window_ms: to_millis(&config.guard.window),
+        ban_ms: to_millis(&config.guard.ban),
+        ban_max_ms: to_millis(&config.guard.ban_max),
+    }
+}
+
+/// Behind whom there may be many: what is trusted, and proxies.
+fn trusted(config: &Config) -> Vec<IpNet> {
+    let proxies = config.listeners.iter().flat_map(|listener| &listener.xclient_from);
+    let given = config.guard.exempt.iter().chain(&config.relay.from);
+    given.chain(proxies).copied().collect()
 }
 
 /// A mailbox, or a local part of `domain`; the configuration has checked that it is one of them.

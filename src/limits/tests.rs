@@ -84,6 +84,27 @@ fn a_restart_forgets_neither_what_was_sent_nor_that_it_was_told() {
     assert!(reopen().0.users.is_empty());
 }
 
+#[test]
+fn who_is_shut_out_stays_so_over_a_restart_and_whom_the_operator_trusts_never_is() {
+    let guard =
+        guard::Rules { failures_max: 2, window_ms: HOUR_MS, ban_ms: HOUR_MS, ban_max_ms: HOUR_MS };
+    let exempt = vec!["198.51.100.0/24".parse().unwrap()];
+    let settings = || Settings { guard, exempt: exempt.clone(), ..settings([0; 4]) };
+    let (folder, limits, _alerts) = fresh(settings());
+    for client in ["192.0.2.7", "127.0.0.1", "::1", "::ffff:127.0.0.2", "198.51.100.7"] {
+        let client: IpAddr = client.parse().unwrap();
+        let delays = (0..100).map(|secret| limits.failed("s1", client, "joe", secret, NOW_MS));
+        let slow = delays.into_iter().any(|delay| !delay.is_zero());
+        let is_stranger = client == IpAddr::from([192, 0, 2, 7]);
+        assert_eq!((slow, limits.admit(client, NOW_MS).is_err()), (is_stranger, is_stranger));
+    }
+    limits.save(NOW_MS);
+    let (again, _alerts) = Limits::open(&folder.path().join("limits"), settings());
+    let stranger = IpAddr::from([192, 0, 2, 7]);
+    assert_eq!(again.admit(stranger, NOW_MS), Err(reply::TOO_MANY_FAILURES));
+    assert_eq!(again.admit(stranger, NOW_MS + HOUR_MS), Ok(()));
+}
+
 proptest! {
     /// A flood by one user, and the verdicts on another with and without it.
     #[test]

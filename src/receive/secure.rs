@@ -3,7 +3,10 @@
 //! Promises that a client which fails a handshake is told nothing more, and that why a login is
 //! refused stands in the log alone.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
 
 use super::{Ending, Receiver};
 use crate::auth::{Denial, Login, Step};
@@ -48,6 +51,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         mechanism: Mechanism,
         initial: Option<Response>,
     ) -> Result<(), Ending> {
+        if let Err(refusal) = self.services.limits.admit(self.peer.address, clock::now_ms()) {
+            return Err(self.leave(&refusal, "too many logins failed from this address").await);
+        }
+        self.shown = 0;
         let channel = self.peer.channel(&self.rules);
         let begun = self.rules.authority.as_ref();
         match begun.and_then(|authority| authority.begin(mechanism, &channel)) {
@@ -70,17 +77,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             return Ok(());
         };
         let response = response.as_ref().map(|Response(octets)| octets.as_slice());
+        let limits = Arc::clone(&self.services.limits);
+        self.shown = limits.hash(self.shown, response.unwrap_or_default());
         match exchange.step(response).await {
             Step::Challenge(challenge) => {
                 self.exchange = Some((mechanism, exchange));
                 self.session.handle_challenge(&challenge, clock::instant());
             }
-            Step::Granted(login) => self.log_in(mechanism, login),
+            Step::Granted(login) => {
+                // By the name that the client uses: it is all that is known of a failure.
+                limits.succeeded(self.peer.address, exchange.claimed().unwrap_or(&login.user));
+                self.log_in(mechanism, login);
+            }
             Step::Denied(denial) => {
                 let claimed = exchange.claimed().unwrap_or_default();
                 let client = self.peer.address.to_canonical();
                 let by = (mechanism.name(), claimed);
                 event::login_denied(&self.name, client, by, told(&denial));
+                if denial == Denial::Credentials {
+                    let now_ms = clock::now_ms();
+                    sleep(limits.failed(&self.name, client, claimed, self.shown, now_ms)).await;
+                }
                 self.session.handle_login(Err(refusal(&denial)), clock::instant());
             }
         }

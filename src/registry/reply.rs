@@ -183,6 +183,8 @@ replies! {
     TOO_MANY_SESSIONS = 421 [4 7 0] "too many sessions, try again later";
     /// The client's address connects more often than it may.
     TOO_MANY_CONNECTIONS = 421 [4 7 0] "too many connections from your address, try again later";
+    /// Too many logins failed from the client's address.
+    TOO_MANY_FAILURES = 421 [4 7 0] "too many failed logins from your address, try again later";
     /// The client's address sends more commands than it may.
     TOO_MANY_COMMANDS = 421 [4 7 0] "too many commands from your address, try again later";
     /// The client spoke before it was greeted (rfc5321bis 4.3.1). 421, as only that ends a session at
