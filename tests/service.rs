@@ -186,7 +186,7 @@ fn a_start_as_root_keeps_the_rights_of_its_user_alone() {
         line.unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
-    assert_eq!(field("Uid"), vec![uid.clone(); 4]);
+    assert_eq!(field("Uid"), vec![uid; 4]);
     assert_eq!(field("Gid"), vec![gid.clone(); 4]);
     assert_eq!(field("Groups"), [gid.as_str()]);
     assert_eq!(field("CapEff"), ["0000000000000000"]);
