@@ -159,7 +159,10 @@ fn guard(config: &Config) -> guard::Rules {
 
 /// Behind whom there may be many: what is trusted, and proxies.
 fn trusted(config: &Config) -> Vec<IpNet> {
-    let proxies = config.listeners.iter().flat_map(|listener| &listener.xclient_from);
+    let proxies = config
+        .listeners
+        .iter()
+        .flat_map(|listener| listener.xclient_from.iter().chain(&listener.proxy_from));
     let given = config.guard.exempt.iter().chain(&config.relay.from);
     given.chain(proxies).copied().collect()
 }
@@ -344,8 +347,21 @@ fn to_u32(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::client;
     use crate::registry::extension;
     use crate::registry::offer::Known;
+
+    #[test]
+    fn no_proxy_is_shut_out_for_its_clients() {
+        let text = "[[listener]]\nproxy_from = [\"192.0.2.1\"]\nxclient_from = [\"192.0.2.2\"]\n\
+                    [relay]\nfrom = [\"192.0.2.3\"]\n[guard]\nexempt = [\"192.0.2.4\"]\n";
+        let config = Config::parse("a.toml", text, std::iter::empty()).unwrap();
+        let spared = trusted(&config);
+        for host in 1..=4 {
+            let address = format!("192.0.2.{host}").parse().unwrap();
+            assert!(client::is_in(address, &spared), "{address}");
+        }
+    }
 
     #[test]
     fn verbs_of_local_entries_are_known() {
