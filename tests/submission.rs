@@ -498,3 +498,26 @@ fn an_address_that_tries_passwords_is_shut_out_and_nobody_else_is() {
     said(&mut proxied(proxy, "192.0.2.7"), &format!("{JOE}\r\n"), out);
     assert_eq!(hosted.daemon.log().matches("shut-out").count(), 1);
 }
+
+#[test]
+fn a_login_in_clear_is_forgotten_by_starttls() {
+    // Checks: L02
+    let place = loopback(free_port());
+    let more = format!(
+        "[[listener]]\nbind = \"{place}\"\nrole = \"submission\"\nclear_passwords = true\n\
+         [rates]\nexempt = []\ncommands = \"9/h\"\n"
+    );
+    let hosted = host_with(&["joe@ours.example"], &more);
+    assert!(wait_until(ARRIVAL, || TcpStream::connect(place).is_ok()));
+    let mut wire = in_clear(place);
+    said(&mut wire, "EHLO c.example\r\n", " LOGIN\r\n");
+    said(&mut wire, &format!("{JOE}\r\n"), "235 2.7.0 welcome\r\n");
+    said(&mut wire, "STARTTLS\r\n", "220 2.0.0 go on with TLS\r\n");
+    let mut client = SecureClient::over(wire, &hosted.trusted, NAME).unwrap();
+    expect(&mut client, "EHLO c.example", "250");
+    expect(&mut client, "MAIL FROM:<joe@ours.example>", "530 5.7.0 ");
+    // Only a user's commands are not counted.
+    let replies = (0..9).map_while(|_| client.command("NOOP").ok()).flatten();
+    let last = replies.last().unwrap();
+    assert!(last.starts_with("421 4.7.0 "), "{last}");
+}

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::{Ending, Receiver};
 use crate::auth::{Denial, Login, Step};
+use crate::door::Visit;
 use crate::event;
 use crate::metric;
 use crate::net::clock;
@@ -35,6 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                 self.stream = stream;
                 super::secured(&self.name, &facts);
                 self.peer = self.peer.secured(facts, &self.rules);
+                self.visit = Visit::new(&self.services.door, &self.rules.door, client);
                 self.session.handle_secured(self.peer.settings(&self.rules), clock::instant());
                 Ok(())
             }
