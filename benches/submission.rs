@@ -72,6 +72,8 @@ impl Bench {
              [[listener]]\nbind = \"{secure}\"\nrole = \"submission\"\ntls = \"implicit\"\n\
              [[certificate]]\nname = \"mx\"\nchain = {chain:?}\nkey = {key:?}\n\
              [auth]\nusers = {users:?}\nremember = \"{remember}\"\n\
+             [submission]\nmessages_per_hour = 0\nmessages_per_day = 0\n\
+             recipients_per_hour = 0\nrecipients_per_day = 0\n\
              [[route]]\nrecipient = \"*\"\nvia = \"smtp://127.0.0.1:9\"\n\
              [queue]\npaused = true\n"
         );
