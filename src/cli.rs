@@ -6,6 +6,7 @@
 
 mod address;
 mod check;
+mod limits;
 mod queue;
 mod registry;
 mod route;
@@ -55,6 +56,9 @@ enum Command {
     /// See and change who may log in
     #[command(subcommand)]
     User(user::Command),
+    /// See what users have sent and who is shut out, and forget it
+    #[command(subcommand)]
+    Limits(limits::Command),
     /// See the SMTP extensions and status codes that are known, and judge changes of the registry
     #[command(subcommand)]
     Registry(registry::Command),
@@ -104,6 +108,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Queue(command) => with_config(file, |config| queue::run(&config, command)),
         Command::Route(command) => with_config(file, |config| route::run(&config, command)),
         Command::User(command) => with_config(file, |config| user::run(&config, command)),
+        Command::Limits(command) => with_config(file, |config| limits::run(&config, command)),
         Command::Registry(command) => registry::run(command, || load(file)),
         Command::Address(command) => address::run(command),
         Command::Sendmail { arguments } => sendmail::run("sendmail", cli.config, arguments),

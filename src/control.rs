@@ -1,4 +1,4 @@
-//! Floor 6: the operator's socket: `angarium queue …` and `angarium route …` against a running daemon.
+//! Floor 6: the operator's socket: `angarium queue …`, `route …` and `limits …` against a running daemon.
 //!
 //! Promises one request a connection: a line of JSON in; a line of JSON that says how it went out,
 //! and behind it what was asked for. The socket is open to its owner alone. A request that can't be
@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod client;
 mod filter;
+mod limits;
 mod listing;
 mod routes;
 
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 
 use crate::dispatch::{self, Verb};
 use crate::event;
+use crate::limits::Limits;
 use crate::net::clock;
 use crate::route::Table;
 pub use filter::Filter;
@@ -58,6 +60,10 @@ pub enum Request {
     /// All that is known of a destination, as `Routes` names it: a line of JSON for each way that its
     /// mail is handed over.
     Route(String),
+    /// Users near a limit and addresses that are shut out, or all that is known; a line of JSON each.
+    Limits(bool),
+    /// Forget what a user has sent or that an address is shut out; none for all of them.
+    ClearLimits(Option<String>),
     /// A second spool in this folder; see `backup::Progress`.
     Backup(PathBuf),
 }
@@ -86,7 +92,7 @@ pub enum OperatorVerb {
 pub enum Answer {
     /// It was done; what was asked for follows.
     Done,
-    /// The verb was applied to that many messages.
+    /// The verb was applied to that many messages, users or addresses.
     Applied(usize),
     /// These ids are not in the queue; the verb was applied to the others.
     NotFound(Vec<String>),
@@ -107,6 +113,8 @@ pub struct Services {
     pub dispatcher: mpsc::Sender<dispatch::Request>,
     /// Domains and routes, as they are now.
     pub table: watch::Receiver<Arc<Table>>,
+    /// What users may send, and who is shut out.
+    pub limits: Arc<Limits>,
 }
 
 /// Opens the socket, replacing one that a dead daemon left behind. The caller owns the spool that
@@ -222,6 +230,10 @@ async fn perform(request: Request, services: &Services) -> (Answer, Vec<u8>) {
             (pause(destination, paused, services).await, Vec::new())
         }
         Request::Route(destination) => route(destination, services).await,
+        Request::Limits(all) => (Answer::Done, limits::list(&services.limits, all)),
+        Request::ClearLimits(who) => {
+            (Answer::Applied(services.limits.clear(who.as_deref())), Vec::new())
+        }
         Request::List(_) | Request::Backup(_) | Request::Routes => routes(services).await,
     }
 }

@@ -111,9 +111,9 @@ impl Daemon {
             Err(error) => drop(failed.send(error.to_string())),
         };
         let keep_idle = watch::Sender::new(config.timeout.keep_idle);
-        let operator = operator(&config, &spool, &requests, &current);
         let certificates = Arc::new(Certificates::new(&config)?);
         let (limits, keeping) = limits(&config, &table, &intake);
+        let operator = operator(&config, &spool, &requests, &current, &limits);
         let helpers = vec![
             keeping,
             tokio::spawn(Arc::clone(&certificates).watch()),
@@ -232,12 +232,14 @@ fn operator(
     spool: &Spool,
     dispatcher: &mpsc::Sender<dispatch::Request>,
     table: &watch::Sender<Arc<Table>>,
+    limits: &Arc<Limits>,
 ) -> control::Services {
     control::Services {
         spool: spool.clone(),
         folder: config.spool.clone(),
         dispatcher: dispatcher.clone(),
         table: table.subscribe(),
+        limits: Arc::clone(limits),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod alert;
 mod attempts;
+mod books;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -34,6 +35,7 @@ use crate::policy::quota::{self, Act, Excess, Meter, OnExcess, Usage};
 use crate::registry::reply::{self, Reply};
 
 pub use alert::{Alert, Letterhead};
+pub use books::{Shut, User};
 
 /// How often the books are written, where they changed.
 const SAVE_TIME: Duration = Duration::from_secs(5);

@@ -453,6 +453,16 @@ fn a_stolen_account_is_held_back_and_the_administrator_told_once() {
     hosted.daemon.drain(ARRIVAL);
     alert(&hosted);
     assert_eq!(hosted.daemon.log().matches("limit-reached").count(), 1);
+
+    let over = "joe@ours.example  over  messages_per_hour 3/3  messages_per_day 3/2000  \
+                recipients_per_hour 4/2000  recipients_per_day 4/4\n";
+    assert_eq!(hosted.daemon.limits(&["ls"]), (over.to_owned(), 0));
+    let (all, _) = hosted.daemon.limits(&["ls", "--all", "--json"]);
+    assert!(all.contains("\"user\":\"ann@ours.example\",\"over\":false"), "{all}");
+    assert_eq!(hosted.daemon.limits(&["clear", "nobody"]).1, 65);
+    assert_eq!(hosted.daemon.limits(&["clear"]).1, 64);
+    assert_eq!(hosted.daemon.limits(&["clear", "joe@ours.example"]), (String::new(), 0));
+    expect(&mut hosted.logged_in(), "MAIL FROM:<joe@ours.example>", "250 ");
 }
 
 /// A session that a proxy opens for this client.
@@ -472,6 +482,7 @@ fn an_address_that_tries_passwords_is_shut_out_and_nobody_else_is() {
          tls = \"off\"\nxclient_from = [\"127.0.0.1\"]\n[guard]\nfailures = 2\n"
     );
     let mut hosted = host_with(&["joe@ours.example"], &more);
+    assert!(wait_until(ARRIVAL, || TcpStream::connect(proxy).is_ok()));
     let bad = "535 5.7.8 wrong user or secret\r\n";
     let out = "421 4.7.0 too many failed logins from your address, try again later\r\n";
     let mut wire = proxied(proxy, "192.0.2.7");
@@ -497,6 +508,13 @@ fn an_address_that_tries_passwords_is_shut_out_and_nobody_else_is() {
     assert!(wait_until(ARRIVAL, || TcpStream::connect(proxy).is_ok()));
     said(&mut proxied(proxy, "192.0.2.7"), &format!("{JOE}\r\n"), out);
     assert_eq!(hosted.daemon.log().matches("shut-out").count(), 1);
+
+    let (list, _) = hosted.daemon.limits(&["ls"]);
+    assert!(list.starts_with("192.0.2.7  shut out for "), "{list}");
+    assert!(list.ends_with("; tried \"ann@ours.example\" last\n"), "{list}");
+    assert_eq!(hosted.daemon.limits(&["clear", "192.0.2.7"]), (String::new(), 0));
+    let welcome = "235 2.7.0 welcome\r\n";
+    said(&mut proxied(proxy, "192.0.2.7"), &format!("{JOE}\r\n"), welcome);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::limits::{Figure, Limited};
 pub use super::listing::{Message, Part, Reasons, Recipient};
 pub use super::routes::{Learned, Limits, Outage, Route, RouteDetails};
 use super::{Answer, Request};

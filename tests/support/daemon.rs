@@ -213,6 +213,12 @@ impl Daemon {
         (String::from_utf8(output).unwrap(), code)
     }
 
+    /// Runs `angarium limits ARGUMENTS`: its standard output and exit code.
+    pub fn limits(&self, arguments: &[&str]) -> (String, i32) {
+        let (output, code) = self.ask("limits", arguments);
+        (String::from_utf8(output).unwrap(), code)
+    }
+
     fn ask(&self, command: &str, arguments: &[&str]) -> (Vec<u8>, i32) {
         let done = Command::new(binary())
             .arg(command)
