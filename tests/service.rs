@@ -20,6 +20,7 @@ use nix::sys::signal::Signal;
 use support::daemon::{Parts, Site, binary};
 use support::process::Process;
 use support::smtp::Client;
+use support::tls::write_certificate;
 use support::{START, free_port, loopback, wait_until};
 
 /// A service manager: the socket that it is told at.
@@ -241,6 +242,28 @@ fn systemd_takes_the_units_and_finds_them_strict() {
     assert!(strict, "{said}");
 }
 
+#[test]
+fn secrets_come_from_the_manager() {
+    let site = Site::new();
+    let secrets = site.path("secrets");
+    fs::create_dir(&secrets).unwrap();
+    write_certificate(&secrets.join("mx.pem"), &secrets.join("mx.key"), "mx.example");
+    let text = "[[certificate]]\nname = \"mx\"\nchain = \"credential:mx.pem\"\nkey = \"credential:mx.key\"\n";
+    fs::write(site.path("angarium.toml"), text).unwrap();
+    let check = |folder: Option<&Path>| {
+        let mut command = Command::new(binary());
+        command.args(["check", "--config"]).arg(site.path("angarium.toml"));
+        command.env_remove("CREDENTIALS_DIRECTORY");
+        command.envs(folder.map(|folder| ("CREDENTIALS_DIRECTORY", folder)));
+        let run = command.output().unwrap();
+        (run.status.code(), String::from_utf8(run.stderr).unwrap())
+    };
+    assert_eq!(check(Some(&secrets)).0, Some(0));
+    let (code, said) = check(None);
+    assert_eq!(code, Some(78));
+    assert!(said.contains("cannot read /run/credentials/angarium.service/mx.pem ("), "{said}");
+}
+
 /// Outside of one: its configuration and its health check.
 #[test]
 fn the_container_starts_and_its_health_is_seen() {
@@ -251,7 +274,9 @@ fn the_container_starts_and_its_health_is_seen() {
         assert_eq!(text.matches(port).count(), 1, "{port}");
         text = text.replace(port, free);
     }
-    text = text.replace("/var/spool/angarium", site.path("spool").to_str().unwrap());
+    text = text
+        .replace("0.0.0.0", "127.0.0.1")
+        .replace("/var/spool/angarium", site.path("spool").to_str().unwrap());
     fs::write(site.path("angarium.toml"), text).unwrap();
     let mut command = Command::new(binary());
     command.args(["serve", "--config"]).arg(site.path("angarium.toml"));

@@ -134,6 +134,33 @@ impl Kind for File {
     }
 }
 
+/// Where systemd keeps the credentials of the service, for commands that it did not start.
+const CREDENTIALS: &str = "/run/credentials/angarium.service";
+
+/// The path of a file to be read: absolute, or `credential:NAME` for what the service manager hands
+/// over (systemd.exec(5), LoadCredential=).
+pub(super) fn readable(value: &Written<'_>, site: &mut Site<'_>) -> Option<PathBuf> {
+    let text = string(value, site, "an absolute path in quotes")?;
+    let folder = || std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_else(|| CREDENTIALS.into());
+    match place(text, || folder().into()) {
+        Ok(path) => Some(path),
+        Err(why) => {
+            site.fault(value, &format!("cannot be \"{text}\"; {why}"));
+            None
+        }
+    }
+}
+
+fn place(text: &str, credentials: impl FnOnce() -> PathBuf) -> Result<PathBuf, &'static str> {
+    match text.strip_prefix("credential:") {
+        Some("" | "." | "..") => Err("a name must follow, as in \"credential:mx.key\""),
+        Some(name) if name.contains('/') => Err("the name of a credential has no `/`"),
+        Some(name) => Ok(credentials().join(name)),
+        None if text.starts_with('/') => Ok(text.into()),
+        None => Err("the path must be absolute: it begins with `/`"),
+    }
+}
+
 /// The path of a Unix socket.
 pub(super) enum SocketPath {}
 
@@ -284,6 +311,21 @@ impl Kind for TenantName {
                 site.fault(value, &format!("cannot be \"{text}\"; {why}"));
                 None
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_one_file_of_the_service_manager() {
+        let place = |text| place(text, || PathBuf::from("/run/credentials/x"));
+        assert_eq!(place("credential:mx.key"), Ok("/run/credentials/x/mx.key".into()));
+        assert_eq!(place("/etc/mx.key"), Ok("/etc/mx.key".into()));
+        for wrong in ["credential:", "credential:..", "credential:../a", "mx.key", "Credential:a"] {
+            assert!(place(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::address::readable;
 use super::declare::{Certificate, Listener, Role};
 use super::fault::nearest;
 use super::read::{Item, Reading};
-use super::value::{Kind, Site, Written, string};
+use super::value::{Kind, Site, Written};
 use super::word::Tls;
 use crate::net::socket::Bind;
 use crate::net::tls::{self, Chain, Key, Unfit};
@@ -56,16 +57,11 @@ fn read<T>(
     read: fn(&Path) -> Result<T, String>,
     right: &str,
 ) -> Option<T> {
-    let text = string(value, site, "an absolute path in quotes")?;
-    let path = Path::new(text);
-    if !path.is_absolute() {
-        let why = format!("cannot be \"{text}\"; the path must be absolute: it begins with `/`");
-        site.fault(value, &why);
-        return None;
-    }
-    let read = read(path);
+    let path = readable(value, site)?;
+    let read = read(&path);
     read.map_err(|why| {
-        site.fault(value, &format!("cannot read {text} ({why}); it must be {right}"))
+        let path = path.display();
+        site.fault(value, &format!("cannot read {path} ({why}); it must be {right}"))
     })
     .ok()
 }

@@ -13,6 +13,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::address::readable;
 use super::check::once;
 use super::declare::{Credential, Domain, Route};
 use super::fault::nearest;
@@ -58,8 +59,8 @@ impl Kind for SecretFile {
     type Value = Secret;
 
     fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<Secret> {
-        let path = absolute(value, site)?;
-        match std::fs::read_to_string(path) {
+        let path = readable(value, site)?;
+        match std::fs::read_to_string(&path) {
             Ok(text) => secret_of(text.trim_end_matches(['\r', '\n']), value, site),
             Err(error) => {
                 let path = path.display();
@@ -84,16 +85,6 @@ fn secret_of(secret: &str, value: &Written<'_>, site: &mut Site<'_>) -> Option<S
     None
 }
 
-fn absolute<'v>(value: &'v Written<'_>, site: &mut Site<'_>) -> Option<&'v Path> {
-    let text = string(value, site, "an absolute path in quotes")?;
-    let path = Path::new(text);
-    if !path.is_absolute() {
-        site.fault(value, &format!("cannot be \"{text}\"; it must begin with `/`"));
-        return None;
-    }
-    Some(path)
-}
-
 /// A PEM file with certificates of authorities.
 pub(super) enum AuthoritiesOf {}
 
@@ -101,9 +92,9 @@ impl Kind for AuthoritiesOf {
     type Value = Arc<Authorities>;
 
     fn read(value: &Written<'_>, site: &mut Site<'_>) -> Option<Arc<Authorities>> {
-        let path = absolute(value, site)?;
-        match authorities(path) {
-            Ok(certificates) => Some(Arc::new(Authorities { path: path.to_owned(), certificates })),
+        let path = readable(value, site)?;
+        match authorities(&path) {
+            Ok(certificates) => Some(Arc::new(Authorities { path, certificates })),
             Err(why) => {
                 let right = "it must be a PEM file with certificates of authorities";
                 site.fault(value, &format!("cannot use {} ({why}); {right}", path.display()));

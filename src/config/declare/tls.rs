@@ -15,7 +15,8 @@ sections! {
         /// What it is called here, in the log and in the metrics.
         name: String as Text = required r#""mx""#;
 
-        /// The file of the certificate and of those that vouch for it, in this order, as PEM.
+        /// The file of the certificate and of those that vouch for it, in this order, as PEM. Here and
+        /// at other files to be read, "credential:NAME" is one that systemd hands over.
         chain: Chain as ChainOf = required r#""/etc/ssl/mx.pem""#;
 
         /// The file of its private key, as PEM. After the start the daemon reads it as its `user`.
