@@ -20,12 +20,14 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use crate::event;
 use crate::metric::DoorRule;
 use crate::net::clock;
 use crate::net::resolver;
 use crate::policy::access::{Access, Action, Facts, Match, Subject};
 use crate::policy::blocklist::BlockList;
 use crate::policy::client;
+use crate::policy::gateway::{Finding, Gateway};
 use crate::policy::rate::{Act, Limits, Rates};
 use crate::registry::reply::{self, Reply};
 use crate::syntax::path::{ForwardPath, ReversePath};
@@ -51,6 +53,8 @@ pub struct Rules {
     pub trusted: Vec<IpNet>,
     /// How long the greeting is held back.
     pub greet_delay: Duration,
+    /// Clients of the whole net come here, each from its own address.
+    pub public: bool,
 }
 
 impl Rules {
@@ -76,6 +80,7 @@ pub struct Refusal {
 pub struct Door {
     rates: Mutex<Rates>,
     lists: Lists,
+    gateway: Mutex<Gateway>,
 }
 
 impl fmt::Debug for Door {
@@ -87,7 +92,8 @@ impl fmt::Debug for Door {
 impl Door {
     /// Nobody has come yet. The error is a sentence for the operator.
     pub fn new(dns: resolver::Settings) -> Result<Self, String> {
-        Ok(Self { rates: Mutex::new(Rates::new(CLIENTS_MAX)), lists: Lists::new(dns)? })
+        let rates = Mutex::new(Rates::new(CLIENTS_MAX));
+        Ok(Self { rates, lists: Lists::new(dns)?, gateway: Mutex::default() })
     }
 
     /// Asks other servers from now on. The error is a sentence for the operator.
@@ -106,6 +112,21 @@ impl Door {
             return Ok(());
         }
         self.count(rules, client, Act::Connection, clock::instant())
+    }
+
+    /// Takes note of who sends, in case that all clients are one.
+    fn watch(&self, rules: &Rules, client: IpAddr, hello: &str) {
+        if !rules.public {
+            return;
+        }
+        let may_relay = client::is_in(client, &rules.trusted);
+        let found = {
+            let mut gateway = self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
+            gateway.note(client, hello, may_relay, clock::now_ms())
+        };
+        if let Some(Finding { address, transactions, names, may_relay }) = found {
+            event::gateway_suspected(address, transactions, names, may_relay);
+        }
     }
 
     fn count(&self, rules: &Rules, client: IpAddr, act: Act, now: Instant) -> Result<(), Refusal> {
@@ -178,6 +199,7 @@ impl Visit {
         self.hold = None;
         self.hello = hello.into();
         self.sender.clone_from(sender);
+        self.door.watch(&self.rules, self.client, hello);
         self.count(Act::Message)
     }
 

@@ -150,6 +150,18 @@ pub fn door_shut(client: impl Display, (rule, by): (DoorRule, &str)) {
     info!(event = "session-refused", %client, why = "too many connections in a time", rule = rule.name(), by);
 }
 
+/// Nearly all clients seem to be one: something between hides their addresses. Told once a day.
+pub fn gateway_suspected(address: impl Display, transactions: u32, names: usize, may_relay: bool) {
+    metric::GATEWAYS_SUSPECTED.add((), 1);
+    let what = if may_relay {
+        "nearly all clients have one address, which [relay] trusts: WHOEVER IT HIDES MAY RELAY"
+    } else {
+        "nearly all clients have one address, so that limits and lists hold for all together"
+    };
+    error!(event = "gateway-suspected", %address, transactions, names, may_relay, what,
+        remedy = "let the gateway keep client addresses, or name it in `proxy_from` and let it send PROXY headers");
+}
+
 /// A block list gave no answer that tells; the client counts as not listed.
 pub fn block_list_failed(zone: &str, client: impl Display, why: &str) {
     warn!(event = "block-list-failed", zone, %client, why);

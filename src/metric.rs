@@ -100,6 +100,8 @@ metrics! {
         "angarium_smtpd_rejects";
     /// Clients, messages and recipients that a rule of the front door refused, by its kind.
     DOOR_REFUSALS: Counter<DoorRule, { DoorRule::COUNT }> = "angarium_smtpd_door_refusals";
+    /// Times that nearly all clients seemed to be one gateway; at most one a day.
+    GATEWAYS_SUSPECTED: Counter<(), 1> = "angarium_smtpd_gateways_suspected";
     /// Clients looked up in block lists, by list and answer. A list with too much silence is left
     /// alone for a minute: unasked.
     BLOCK_LIST_LOOKUPS: Asked = "angarium_dnsbl_lookups", "counter";

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod blocklist;
 pub mod client;
+pub mod gateway;
 pub mod guard;
 pub mod quota;
 pub mod rate;

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::daemon::{Daemon, HOSTNAME, Parts};
+use support::daemon::{Daemon, HOSTNAME, Parts, Site};
 use support::smtp::{Client, Reply};
 use support::store::{Behaviour, Store};
 use support::tls::{SecureClient, trusting};
@@ -141,4 +141,28 @@ fn the_header_comes_before_tls() {
     client.command("MAIL FROM:<s@c.example>").unwrap();
     let refused = client.command("RCPT TO:<x@far.example>").unwrap();
     assert!(refused[0].starts_with("550 5.7.1 "), "{refused:?}");
+}
+
+/// Clients that a gateway hides come to an address that everybody can reach.
+#[test]
+fn a_gateway_in_front_is_told_loudly_and_once() {
+    let site = Site::new();
+    let text = site.configuration(&Parts { tables: RELAY, ..Parts::default() });
+    let daemon = Daemon::start_at(site, &text.replace("bind = \"127.0.0.1:", "bind = \"0.0.0.0:"));
+    for number in 0..20 {
+        let mut client = Client::greet(daemon.addr(), &format!("mx{number}.example"));
+        client.envelope("s@c.example", &[]);
+        client.quit();
+    }
+    let told = |log: &str| log.matches(r#""event":"gateway-suspected""#).count();
+    assert!(wait_until(ARRIVAL, || told(&daemon.log()) == 1), "{}", daemon.log());
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("gateway-suspected")).unwrap();
+    for part in [
+        r#""level":"ERROR""#,
+        r#""address":"127.0.0.1","transactions":10,"names":8,"may_relay":true"#,
+        "WHOEVER IT HIDES MAY RELAY",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }

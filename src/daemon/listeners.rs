@@ -222,7 +222,7 @@ struct Acceptor {
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
-struct Caller {
+struct Newcomer {
     /// The client; the proxy itself where it names none.
     client: SocketAddr,
     /// The proxy that the client is behind.
@@ -231,7 +231,7 @@ struct Caller {
     anonymous: bool,
 }
 
-impl Caller {
+impl Newcomer {
     /// The rules that hold for it.
     fn rules(&self, rules: &Arc<Rules>) -> Arc<Rules> {
         if self.anonymous { Arc::new(rules.without_trust()) } else { Arc::clone(rules) }
@@ -256,7 +256,7 @@ impl Acceptor {
         if client::is_in(client.ip(), &self.current.load().proxy_from) {
             tokio::spawn(self.clone().hear_proxy(stream, client));
         } else {
-            self.admit(stream, Caller { client, proxy: None, anonymous: false });
+            self.admit(stream, Newcomer { client, proxy: None, anonymous: false });
         }
     }
 
@@ -279,15 +279,15 @@ impl Acceptor {
             Ok(client) => {
                 let anonymous = client.is_none();
                 let client = client.unwrap_or(proxy);
-                self.admit(stream, Caller { client, proxy: Some(address), anonymous });
+                self.admit(stream, Newcomer { client, proxy: Some(address), anonymous });
             }
             Err(fault) => event::proxy_refused(address, fault),
         }
     }
 
-    fn admit(&self, stream: Stream, caller: Caller) {
+    fn admit(&self, stream: Stream, newcomer: Newcomer) {
         let current = self.current.load();
-        let client = caller.client;
+        let client = newcomer.client;
         if let Err(refusal) = self.services.door.admit(&current.rules.door, client.ip()) {
             event::door_shut(client.ip().to_canonical(), (refusal.rule, &refusal.by));
             // A reply in clear would be none to a client that begins with TLS.
@@ -307,21 +307,21 @@ impl Acceptor {
         }
         match &current.rules.tls {
             Some(server) if current.implicit_tls => {
-                tokio::spawn(self.clone().secure(stream, caller, Arc::clone(server)));
+                tokio::spawn(self.clone().secure(stream, newcomer, Arc::clone(server)));
             }
-            _ => self.open(Link::Clear(stream), caller, next_session_name()),
+            _ => self.open(Link::Clear(stream), newcomer, next_session_name()),
         }
     }
 
     /// Takes the handshake of implicit TLS.
-    async fn secure(self, stream: Stream, caller: Caller, server: Arc<Server>) {
-        let client = caller.client;
+    async fn secure(self, stream: Stream, newcomer: Newcomer, server: Arc<Server>) {
+        let client = newcomer.client;
         let session = next_session_name();
         let mut stop = self.stop.clone();
         let accepting = tls::accept(Link::Clear(stream), &server, client.ip());
         tokio::select! {
             accepted = accepting => match accepted {
-                Ok((link, _)) => self.open(link, caller, session),
+                Ok((link, _)) => self.open(link, newcomer, session),
                 Err(fault) => {
                     event::handshake_failed(&session, client.ip().to_canonical(), fault);
                 }
@@ -331,13 +331,13 @@ impl Acceptor {
     }
 
     /// Opens a session, if there is a place for it.
-    fn open(&self, stream: Link<Stream>, caller: Caller, session: String) {
+    fn open(&self, stream: Link<Stream>, newcomer: Newcomer, session: String) {
         let current = self.current.load();
-        let client = caller.client;
+        let client = newcomer.client;
         match Place::take(self, client::host(client.ip()), &current) {
             Ok(place) => {
-                let rules = caller.rules(&current.rules);
-                if let Some(proxy) = caller.proxy {
+                let rules = newcomer.rules(&current.rules);
+                if let Some(proxy) = newcomer.proxy {
                     event::proxied(&session, proxy);
                 }
                 let (services, stop) = (self.services.clone(), self.stop.clone());

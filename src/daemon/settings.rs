@@ -12,6 +12,7 @@ use crate::door;
 use crate::limits::{self, Letterhead};
 use crate::net::connection::Times;
 use crate::net::resolver;
+use crate::net::socket::Bind;
 use crate::net::tls::Server;
 use crate::policy::access::Access;
 use crate::policy::blocklist::BlockList;
@@ -295,6 +296,8 @@ fn door_rules(config: &Config, listener: &config::Listener) -> door::Rules {
         unlimited: rates.exempt.clone(),
         trusted: config.relay.from.clone(),
         greet_delay: listener.greet_delay,
+        public: listener.role == Role::Mx
+            && matches!(&listener.bind, Bind::Tcp(address) if !address.ip().is_loopback()),
     }
 }
 
