@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use angarium::envelope::{Envelope, Origin, Recipient};
-use angarium::syntax::command::Body;
 use angarium::syntax::path::parse_reverse_path;
 use angarium_queue::disk::RealDisk;
 use angarium_queue::spool::{NewBody, NewMessage, Op, Options, Spool};
@@ -92,15 +91,10 @@ fn message(spool: &Spool, nth: u64) -> NewMessage {
     let sender = nth % SENDERS;
     let envelope = Envelope {
         reverse_path: parse_reverse_path(&format!("s{sender}@sender.example")).unwrap(),
-        recipients: vec![Recipient {
-            address: format!("r{nth}@d.example").parse().unwrap(),
-            original: None,
-        }],
-        body: Body::SevenBit,
-        eight_bit: false,
-        long_lines: false,
+        recipients: vec![Recipient::new(format!("r{nth}@d.example").parse().unwrap())],
         session: "bench".to_owned(),
         origin: Origin::Relay,
+        ..Envelope::default()
     };
     NewMessage {
         id: spool.next_id().unwrap(),

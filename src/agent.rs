@@ -13,16 +13,17 @@ use angarium_queue::schedule::{Attempt, Limit, Scope, Verdict};
 use angarium_queue::spool::{Loaded, ReadError, Spool};
 
 use crate::delivery::complaint::{self, Kind};
-use crate::delivery::dialog::Transaction;
+use crate::delivery::dialog::{Addressee, Transaction};
 use crate::delivery::finding::Finding;
 use crate::delivery::outcome::{self, Outcome};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Recipient};
 use crate::event;
 use crate::net::connection::{Connection, Times};
 use crate::pool::Pool;
 use crate::route::next_hop::{NextHop, Transport};
 use crate::route::{Destination, EightBit, Handling, LongLines};
-use crate::syntax::command;
+use crate::syntax::parameter::MailParameters;
+use crate::syntax::parameter::body::Body;
 use content::Content;
 
 /// Most recipients of one transaction where nothing is configured: what every server must take
@@ -273,15 +274,21 @@ impl Carrier<'_> {
 
 fn transaction(envelope: &Envelope, batch: &[u32], size: u64) -> Transaction {
     // An index that the envelope lacks can't come from a record that passed its checksum.
-    let address = |index: &u32| {
+    let addressee = |index: &u32| {
         let recipient = envelope.recipients.get(*index as usize);
-        recipient.map_or_else(String::new, |recipient| recipient.address.to_string())
+        let addressee = |recipient: &Recipient| Addressee {
+            path: recipient.address.to_string(),
+            parameters: recipient.parameters.clone(),
+        };
+        recipient.map_or_else(|| Addressee::new(""), addressee)
     };
+    let eight_bit = envelope.eight_bit.then_some(Body::EightBitMime);
+    let body = envelope.parameters.body.filter(|body| *body != Body::SevenBit).or(eight_bit);
     Transaction {
         reverse_path: envelope.reverse_path.to_string(),
-        recipients: batch.iter().map(address).collect(),
+        parameters: MailParameters { body, ..envelope.parameters.clone() },
+        recipients: batch.iter().map(addressee).collect(),
         size,
-        eight_bit: envelope.eight_bit || envelope.body == command::Body::EightBitMime,
         probe: false,
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::syntax::command::Body;
+use crate::syntax::parameter::{MailParameters, RcptParameters};
 use crate::syntax::path::{Mailbox, ReversePath};
 
 /// One recipient of a message in our care.
@@ -17,6 +17,16 @@ pub struct Recipient {
     /// What the client said, where that was another address.
     #[serde(rename = "orig", default, skip_serializing_if = "Option::is_none")]
     pub original: Option<String>,
+    /// What the client asked for it.
+    #[serde(rename = "with", default, skip_serializing_if = "RcptParameters::is_empty")]
+    pub parameters: RcptParameters,
+}
+
+impl Recipient {
+    /// A recipient of whom nothing else is known.
+    pub fn new(address: Mailbox) -> Self {
+        Self { address, original: None, parameters: RcptParameters::default() }
+    }
 }
 
 /// Where a message came from.
@@ -33,7 +43,7 @@ pub enum Origin {
 }
 
 /// What travels with a message beside its content.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Envelope {
     /// Where reports go.
     #[serde(rename = "from", with = "reverse_path_text")]
@@ -41,9 +51,10 @@ pub struct Envelope {
     /// Who shall get it; the queue's recipient numbers are indices into this.
     #[serde(rename = "rcpt")]
     pub recipients: Vec<Recipient>,
-    /// What MAIL declared of the content.
-    #[serde(default, skip_serializing_if = "is_seven_bit")]
-    pub body: Body,
+    /// What the client asked for the message, and declared of its content; times count from its
+    /// arrival.
+    #[serde(rename = "with", default, skip_serializing_if = "MailParameters::is_empty")]
+    pub parameters: MailParameters,
     /// An octet of the content has the eighth bit set, declared or not.
     #[serde(rename = "8bit", default, skip_serializing_if = "is_false")]
     pub eight_bit: bool,
@@ -74,10 +85,6 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-fn is_seven_bit(body: &Body) -> bool {
-    *body == Body::SevenBit
-}
-
 fn is_stranger(origin: &Origin) -> bool {
     *origin == Origin::Stranger
 }
@@ -104,6 +111,7 @@ mod reverse_path_text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::parameter::Parameter;
 
     #[test]
     fn survives_the_queue() {
@@ -114,8 +122,10 @@ mod tests {
                 recipients: vec![Recipient {
                     address: address.clone(),
                     original: Some("x".into()),
+                    parameters: RcptParameters::parse("NOTIFY=NEVER", Parameter::named).unwrap(),
                 }],
-                body: Body::EightBitMime,
+                parameters: MailParameters::parse("BODY=8BITMIME RET=HDRS", Parameter::named)
+                    .unwrap(),
                 eight_bit: true,
                 long_lines: true,
                 session: "s1".into(),

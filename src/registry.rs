@@ -12,7 +12,7 @@ pub mod mechanism;
 pub mod names;
 pub mod offer;
 pub mod page;
-mod parameter;
+pub mod parameter;
 pub mod reply;
 pub mod rules;
 pub mod status;

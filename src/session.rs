@@ -35,6 +35,7 @@ use crate::registry::reply::{self, Reply};
 use crate::registry::verb::Verb;
 use crate::syntax::command::{Command, Grammar};
 use crate::syntax::content::BareLineEnds;
+use crate::syntax::parameter::RcptParameters;
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 use crate::syntax::sasl::Response;
 use crate::syntax::xclient::Claim;
@@ -154,7 +155,7 @@ enum State {
     Opening(Transaction),
     Transaction(Transaction),
     /// Waiting for the judgement of a recipient.
-    Judging(Transaction, ForwardPath),
+    Judging(Transaction, ForwardPath, RcptParameters),
     /// Waiting for what VRFY found.
     Verifying(Box<Self>),
     /// Waiting to be taken for another client.
@@ -256,8 +257,9 @@ impl Session {
 
     /// Answers `JudgeRecipient` with the final recipient or a refusal.
     pub fn handle_recipient(&mut self, verdict: Result<Mailbox, Reply>, now: Instant) {
-        if let State::Judging(transaction, path) = self.take_state(now) {
-            self.state = command::rcpt::judged(transaction, path, verdict, &mut self.turn());
+        if let State::Judging(transaction, path, parameters) = self.take_state(now) {
+            let recipient = (path, parameters);
+            self.state = command::rcpt::judged(transaction, recipient, verdict, &mut self.turn());
         }
     }
 

@@ -10,6 +10,7 @@ pub mod header;
 pub mod lint;
 pub mod local_part;
 mod mailbox;
+pub mod parameter;
 pub mod path;
 pub mod reply;
 pub mod sasl;

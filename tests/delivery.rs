@@ -2,8 +2,9 @@
 //!
 //! `S:` is a line of the next hop, `C:` a line that the client must send next, `content` stands where
 //! the client must send the content, `close` where the next hop drops the connection, `silence`
-//! where it says nothing for too long. `to` names the recipients, `lmtp`, `eight-bit`, `size N` and
-//! `probe` set the transaction up, `again` starts another one on the same connection. `= delivered`,
+//! where it says nothing for too long. `to` names the recipients, `with` the parameters of MAIL and
+//! `each` those of every RCPT, as far as they are offered; `lmtp`, `size N` and `probe` set the
+//! transaction up, `again` starts another one on the same connection. `= delivered`,
 //! `= deferred TEXT`, `= failed TEXT` are the outcomes expected, in order; TEXT must be in the reason.
 //! `starttls offered` or `required` and `login NAME PASSWORD` are done before, `secured` and
 //! `verified` are the ends of a handshake that `handshake` expects, before the greeting too.
@@ -24,10 +25,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use angarium::delivery::dialog::{
-    Channel, Dialog, Output, Protocol, StartTls, Transaction, Wishes,
+    Addressee, Channel, Dialog, Output, Protocol, StartTls, Transaction, Wishes,
 };
 use angarium::delivery::outcome::Outcome;
+use angarium::registry::parameter::Parameter;
 use angarium::route::security::Credential;
+use angarium::syntax::parameter::{MailParameters, RcptParameters};
 
 struct Player {
     dialog: Dialog,
@@ -43,11 +46,16 @@ impl Player {
         let value = |key: &str| script.lines().find_map(|line| line.strip_prefix(key));
         let lmtp = script.lines().any(|line| line == "lmtp");
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
+        let (with, each) = (value("with ").unwrap_or(""), value("each ").unwrap_or(""));
+        let addressee = |path: &str| Addressee {
+            path: path.to_owned(),
+            parameters: RcptParameters::parse(each, Parameter::named).unwrap(),
+        };
         let transaction = Transaction {
             reverse_path: "s@c.example".into(),
-            recipients: value("to ").unwrap().split(' ').map(str::to_owned).collect(),
+            parameters: MailParameters::parse(with, Parameter::named).unwrap(),
+            recipients: value("to ").unwrap().split(' ').map(addressee).collect(),
             size: value("size ").map_or(10, |size| size.parse().unwrap()),
-            eight_bit: script.lines().any(|line| line == "eight-bit"),
             probe: script.lines().any(|line| line == "probe"),
         };
         let starttls = match value("starttls ") {

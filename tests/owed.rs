@@ -22,7 +22,6 @@ use angarium::policy::tenant::Tenants;
 use angarium::pool::Pool;
 use angarium::report;
 use angarium::route::{Handling, Rule, Table};
-use angarium::syntax::command::Body;
 use angarium::syntax::path::parse_reverse_path;
 use angarium_queue::disk::{Disk, DiskFile, RealDisk};
 use angarium_queue::entry::{RecipientState, Stored};
@@ -101,12 +100,10 @@ impl Scene {
         let id = self.spool.next_id()?;
         let envelope = Envelope {
             reverse_path: parse_reverse_path("s@nowhere.example").unwrap(),
-            recipients: vec![Recipient { address: to.parse().unwrap(), original: None }],
-            body: Body::SevenBit,
-            eight_bit: false,
-            long_lines: false,
+            recipients: vec![Recipient::new(to.parse().unwrap())],
             session: "test".into(),
             origin,
+            ..Envelope::default()
         };
         let content = format!("Subject: x\r\n\r\n{}\r\n", "x".repeat(octets));
         let message = NewMessage {

@@ -17,6 +17,8 @@ use super::features::Features;
 use super::finding::{self, Finding};
 use super::login::Login;
 use super::outcome::{self, Outcome, Stage};
+use crate::syntax::parameter::submitter::Submitter;
+use crate::syntax::parameter::{MailParameters, RcptParameters};
 use crate::syntax::reply::{ReplyReader, ServerReply};
 pub use secure::{Channel, StartTls, Wishes};
 
@@ -34,14 +36,30 @@ pub enum Protocol {
 pub struct Transaction {
     /// The reverse-path without brackets; empty for null.
     pub reverse_path: String,
-    /// The forward-paths without brackets.
-    pub recipients: Vec<String>,
+    /// What was asked for the message, and is declared of its content, the size apart.
+    pub parameters: MailParameters,
+    /// Whom it is for.
+    pub recipients: Vec<Addressee>,
     /// Octets of the content; 0 where there is none.
     pub size: u64,
-    /// Declared as 8BITMIME, or found to be.
-    pub eight_bit: bool,
     /// Ask only: MAIL, RCPT, RSET, no content. A recipient taken counts as delivered.
     pub probe: bool,
+}
+
+/// A recipient of a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Addressee {
+    /// The forward-path without brackets.
+    pub path: String,
+    /// What was asked for it.
+    pub parameters: RcptParameters,
+}
+
+impl Addressee {
+    /// One for whom nothing was asked.
+    pub fn new(path: &str) -> Self {
+        Self { path: path.to_owned(), parameters: RcptParameters::default() }
+    }
 }
 
 impl Transaction {
@@ -49,9 +67,9 @@ impl Transaction {
     pub fn probe(recipient: &str) -> Self {
         Self {
             reverse_path: String::new(),
-            recipients: vec![recipient.to_owned()],
+            parameters: MailParameters::default(),
+            recipients: vec![Addressee::new(recipient)],
             size: 0,
-            eight_bit: false,
             probe: true,
         }
     }
@@ -309,7 +327,7 @@ impl Dialog {
 
     /// Whether the next hop offers 8BITMIME (RFC 6152).
     pub fn offers_eight_bit(&self) -> bool {
-        self.features.eight_bit_mime
+        self.features.offers("8BITMIME")
     }
 
     /// Whether the connection is of no more use.
@@ -342,22 +360,22 @@ impl Dialog {
         let Some(progress) = &self.progress else { return };
         let transaction = &progress.transaction;
         let mut mail = format!("MAIL FROM:<{}>", transaction.reverse_path);
-        if self.features.size && transaction.size > 0 {
-            mail.push_str(&format!(" SIZE={}", transaction.size));
-        }
-        if self.features.eight_bit_mime && transaction.eight_bit {
-            mail.push_str(" BODY=8BITMIME");
-        }
-        if self.logged_in {
+        let parameters = MailParameters {
+            size: Some(transaction.size).filter(|&size| size > 0),
             // Whoever wrote it is nobody whom this next hop knows (RFC 4954 5).
-            mail.push_str(" AUTH=<>");
-        }
+            submitter: self.logged_in.then_some(Submitter::Unknown),
+            ..transaction.parameters.clone()
+        };
+        parameters.write(&mut mail, |parameter| self.features.takes(parameter));
         if std::mem::take(&mut self.needs_reset) {
             self.unsent.push_back(("RSET".to_owned(), Expect::Rset));
         }
         self.unsent.push_back((mail, Expect::Mail));
         for (index, recipient) in transaction.recipients.iter().enumerate() {
-            self.unsent.push_back((format!("RCPT TO:<{recipient}>"), Expect::Rcpt(index)));
+            let Addressee { path, parameters } = recipient;
+            let mut rcpt = format!("RCPT TO:<{path}>");
+            parameters.write(&mut rcpt, |parameter| self.features.takes(parameter));
+            self.unsent.push_back((rcpt, Expect::Rcpt(index)));
         }
         let last = if transaction.probe { ("RSET", Expect::Rset) } else { ("DATA", Expect::Data) };
         self.unsent.push_back((last.0.to_owned(), last.1));
@@ -366,7 +384,7 @@ impl Dialog {
     /// Sends what may be sent now: everything where pipelining is offered, else one command.
     fn pump(&mut self) {
         let mut batch = Vec::new();
-        while self.features.pipelining || self.expected.is_empty() {
+        while self.features.offers("PIPELINING") || self.expected.is_empty() {
             let Some((line, expect)) = self.unsent.pop_front() else { break };
             batch.extend_from_slice(line.as_bytes());
             batch.extend_from_slice(b"\r\n");

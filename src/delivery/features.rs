@@ -3,19 +3,17 @@
 //! Promises to ignore what is unknown or malformed (rfc5321bis 2.2.1), so that nothing is used that
 //! was not offered.
 
+use crate::registry::extension::{self, Extension, head};
 use crate::registry::mechanism::Mechanism;
+use crate::registry::parameter::Parameter;
 use crate::syntax::reply::ServerReply;
 
-/// The extensions that this client makes use of.
+/// The registered extensions that are offered, and what is said of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Features {
-    pub(super) pipelining: bool,
-    pub(super) eight_bit_mime: bool,
-    /// Offered at all, so that SIZE may be declared.
-    pub(super) size: bool,
+    offered: Vec<&'static Extension>,
     /// Largest message in octets, where a limit is declared.
     pub(super) size_limit: Option<u64>,
-    pub(super) starttls: bool,
     /// The mechanisms of AUTH that are known here; also under its name of before RFC 2554.
     pub(super) auth: Vec<Mechanism>,
 }
@@ -25,18 +23,15 @@ impl Features {
         let mut features = Self::default();
         for line in reply.lines.iter().skip(1) {
             let mut words = line.split_ascii_whitespace();
-            let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
-            match keyword.as_str() {
-                "PIPELINING" => features.pipelining = true,
-                "STARTTLS" => features.starttls = true,
+            let keyword = words.next().unwrap_or_default();
+            features.offered.extend(extension::find(keyword));
+            match keyword.to_ascii_uppercase().as_str() {
                 "AUTH" => features.auth.extend(words.filter_map(Mechanism::named)),
-                "8BITMIME" => features.eight_bit_mime = true,
                 "SIZE" => {
-                    features.size = true;
                     let limit = words.next().and_then(|word| word.parse().ok());
                     features.size_limit = limit.filter(|&limit| limit > 0);
                 }
-                _ => {
+                keyword => {
                     if let Some(first) = keyword.strip_prefix("AUTH=") {
                         let names = std::iter::once(first).chain(words);
                         features.auth.extend(names.filter_map(Mechanism::named));
@@ -45,5 +40,19 @@ impl Features {
             }
         }
         features
+    }
+
+    /// Whether a registered extension is offered.
+    pub(super) fn offers(&self, keyword: &str) -> bool {
+        self.offered.iter().any(|extension| extension.is(keyword))
+    }
+
+    /// Whether a parameter of MAIL or RCPT is understood there.
+    pub(super) fn takes(&self, parameter: Parameter) -> bool {
+        let has = |extension: &&Extension| {
+            let forms = extension.mail_parameters.iter().chain(&extension.rcpt_parameters);
+            forms.into_iter().any(|form| head(form) == parameter.word())
+        };
+        self.offered.iter().any(has) || parameter == Parameter::Auth && !self.auth.is_empty()
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn of_break(stage: Stage, why: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::dialog::{Dialog, Output, Protocol, Transaction};
+    use crate::delivery::dialog::{Addressee, Dialog, Output, Protocol, Transaction};
 
     /// What a dialogue found that hears these lines; it ends by a break unless it has ended before.
     fn found(lines: &[&str]) -> Finding {
@@ -109,7 +109,7 @@ mod tests {
             while let Some(output) = dialog.poll_output() {
                 match output {
                     Output::Ready => dialog.begin(Transaction {
-                        recipients: vec!["a@d.example".into(), "b@d.example".into()],
+                        recipients: ["a@d.example", "b@d.example"].map(Addressee::new).into(),
                         probe: false,
                         ..Transaction::probe("")
                     }),

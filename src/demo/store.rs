@@ -130,7 +130,7 @@ impl Store {
                 Ok(Command::Ehlo(_)) => {
                     "250-store.example\r\n250-8BITMIME\r\n250 PIPELINING\r\n".into()
                 }
-                Ok(Command::Rcpt(path)) => self.judge(path.to_string(), &mut recipients),
+                Ok(Command::Rcpt { path, .. }) => self.judge(path.to_string(), &mut recipients),
                 Ok(Command::Data) => {
                     stream.write_all(b"354 go on\r\n").await?;
                     let content = receive(&mut stream).await?;

@@ -16,7 +16,7 @@ use crate::envelope::{Envelope, Origin, Recipient};
 use crate::intake::Accepted;
 use crate::net::clock;
 use crate::report::{self, Action, Original, Report, Settings, Written};
-use crate::syntax::command;
+use crate::syntax::parameter::{MailParameters, body};
 use crate::syntax::path::{Mailbox, ReversePath};
 
 /// What the envelope of a report names as its session.
@@ -152,15 +152,15 @@ pub(super) fn message(
 
 /// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5).
 fn addressed(to: Mailbox, eight_bit: bool) -> Envelope {
-    let body = if eight_bit { command::Body::EightBitMime } else { command::Body::SevenBit };
+    let body = eight_bit.then_some(body::Body::EightBitMime);
     Envelope {
         reverse_path: ReversePath::Null,
-        recipients: vec![Recipient { address: to, original: None }],
-        body,
+        recipients: vec![Recipient::new(to)],
+        parameters: MailParameters { body, ..MailParameters::default() },
         eight_bit,
-        long_lines: false,
         session: SESSION.to_owned(),
         origin: Origin::Report,
+        ..Envelope::default()
     }
 }
 

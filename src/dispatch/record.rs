@@ -108,7 +108,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::envelope::{Envelope, Origin};
+    use crate::envelope::Envelope;
     use crate::syntax::path::parse_reverse_path;
 
     fn assignment() -> Assignment {
@@ -152,12 +152,7 @@ mod tests {
         let delivery = Delivery {
             envelope: Some(Envelope {
                 reverse_path: parse_reverse_path(reverse_path).unwrap(),
-                recipients: [].into_iter().collect(),
-                body: crate::syntax::command::Body::SevenBit,
-                eight_bit: false,
-                long_lines: false,
-                session: String::new(),
-                origin: Origin::Stranger,
+                ..Envelope::default()
             }),
             outcomes: vec![
                 (0, Outcome::Delivered("250 ok".into())),

@@ -5,7 +5,6 @@
 
 use crate::envelope::{Envelope, Origin, Recipient};
 use crate::policy::quota::{Meter, OnExcess};
-use crate::syntax::command::Body;
 use crate::syntax::path::{Mailbox, ReversePath};
 
 /// What the envelope names as its session.
@@ -41,12 +40,10 @@ pub struct Letterhead {
 pub(super) fn envelope(letterhead: &Letterhead) -> Envelope {
     Envelope {
         reverse_path: ReversePath::Null,
-        recipients: vec![Recipient { address: letterhead.to.clone(), original: None }],
-        body: Body::SevenBit,
-        eight_bit: false,
-        long_lines: false,
+        recipients: vec![Recipient::new(letterhead.to.clone())],
         session: SESSION.to_owned(),
         origin: Origin::Report,
+        ..Envelope::default()
     }
 }
 

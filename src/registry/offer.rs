@@ -9,7 +9,7 @@ use super::extension::{self, Extension, Offered, Support, head};
 use super::mechanism::Mechanism;
 use super::verb::Verb;
 
-pub use super::parameter::Parameter;
+use super::parameter::Parameter;
 
 /// The longest command line with its CRLF before extensions add to it, in octets: more than the
 /// 512 of rfc5321bis 4.5.3.1.4, since a path alone may have so many.

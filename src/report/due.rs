@@ -46,7 +46,6 @@ pub fn is_automatic(content: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::syntax::command::Body;
     use crate::syntax::path::parse_reverse_path;
 
     #[test]
@@ -65,12 +64,8 @@ mod tests {
     fn only_known_senders_hear_of_a_delay() {
         let envelope = |from: &str, origin| Envelope {
             reverse_path: parse_reverse_path(from).unwrap(),
-            recipients: Vec::new(),
-            body: Body::SevenBit,
-            eight_bit: false,
-            long_lines: false,
-            session: String::new(),
             origin,
+            ..Envelope::default()
         };
         assert!(may_hear(&envelope("a@b.example", Origin::Relay)));
         assert!(!may_hear(&envelope("a@b.example", Origin::Stranger)));

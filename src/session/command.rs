@@ -30,7 +30,7 @@ pub(super) fn handle(state: State, command: Command, turn: &mut Turn<'_>) -> Sta
         Command::Mail { reverse_path, parameters } => {
             mail::mail(state, reverse_path, parameters, turn)
         }
-        Command::Rcpt(path) => rcpt::rcpt(state, path, turn),
+        Command::Rcpt { path, parameters } => rcpt::rcpt(state, (path, parameters), turn),
         Command::Data => data::data(state, turn),
         Command::Rset => rset::rset(state, turn),
         Command::Noop => noop::noop(state, turn),
@@ -48,7 +48,7 @@ pub(super) fn stage(command: &Command) -> Stage {
     match command {
         Command::Helo(_) | Command::Ehlo(_) => Stage::Hello,
         Command::Mail { .. } => Stage::Mail,
-        Command::Rcpt(_) => Stage::Recipient,
+        Command::Rcpt { .. } => Stage::Recipient,
         Command::Data => Stage::Data,
         _ => Stage::Other,
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::answers::Answers;
 use super::command::Hello;
 use super::{Accepted, Settings};
-use crate::envelope::{Envelope, Origin, Recipient};
+use crate::envelope::{Envelope, Recipient};
 use crate::registry::offer::Protocol;
 use crate::registry::trace::{self, With};
-use crate::syntax::command::MailParameters;
+use crate::syntax::parameter::{MailParameters, RcptParameters};
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 
 /// Up to this many recipients a repeated one is found by looking at each.
@@ -44,13 +44,24 @@ impl Transaction {
         self.hello
     }
 
+    /// Whether the client said EHLO.
+    pub(super) fn is_extended(&self) -> bool {
+        self.hello.extended
+    }
+
     /// How many copies or answers it comes to.
     pub(super) fn recipients(&self) -> usize {
         self.recipients.len().max(self.answered.len())
     }
 
     /// Takes a recipient; one that is named twice gets one copy.
-    pub(super) fn accept(&mut self, path: ForwardPath, address: Mailbox, protocol: Protocol) {
+    pub(super) fn accept(
+        &mut self,
+        path: ForwardPath,
+        address: Mailbox,
+        parameters: RcptParameters,
+        protocol: Protocol,
+    ) {
         if !self.knows(&address) {
             let said = match &path {
                 ForwardPath::Mailbox(said) if *said == address => None,
@@ -59,7 +70,7 @@ impl Transaction {
             if !self.known.is_empty() {
                 self.known.insert(address.clone());
             }
-            self.recipients.push(Recipient { address, original: said });
+            self.recipients.push(Recipient { address, original: said, parameters });
         }
         if protocol == Protocol::Lmtp {
             self.answered.push(path);
@@ -80,7 +91,7 @@ impl Transaction {
     pub(super) fn close(self, settings: &Settings) -> (Accepted, Answers) {
         let Settings { protocol, standing, .. } = *settings;
         let with = trace::with(With {
-            utf8: false,
+            utf8: self.parameters.utf8,
             lmtp: protocol == Protocol::Lmtp,
             extended: self.hello.extended,
             tls: standing.tls,
@@ -89,11 +100,10 @@ impl Transaction {
         let envelope = Envelope {
             reverse_path: self.reverse_path,
             recipients: self.recipients,
-            body: self.parameters.body.unwrap_or_default(),
-            eight_bit: false,
-            long_lines: false,
-            session: String::new(),
-            origin: Origin::default(),
+            // What was declared of the size is of no use once the size is known.
+            // Nobody is trusted to tell who submitted a message (RFC 4954 5).
+            parameters: MailParameters { size: None, submitter: None, ..self.parameters },
+            ..Envelope::default()
         };
         let accepted = Accepted { envelope, hello: Arc::clone(&self.hello.name), with };
         let answers = match protocol {

@@ -9,13 +9,14 @@
 use std::sync::Arc;
 
 use crate::registry::mechanism::Mechanism;
-use crate::registry::offer::{Known, Offer, Parameter};
+use crate::registry::offer::{Known, Offer};
 use crate::registry::reply::{self, Reply};
 use crate::registry::verb::Verb;
+use crate::syntax::parameter::body::Body;
+use crate::syntax::parameter::{MailParameters, RcptParameters};
 use crate::syntax::path::{self, ForwardPath, PathError, ReversePath};
 use crate::syntax::sasl::{self, Response};
 use crate::syntax::xclient::{self, Claim};
-use crate::syntax::xtext;
 
 /// A command as the client sent it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,7 +33,12 @@ pub enum Command {
         parameters: MailParameters,
     },
     /// RCPT TO
-    Rcpt(ForwardPath),
+    Rcpt {
+        /// Whom it is for.
+        path: ForwardPath,
+        /// What is asked for this recipient.
+        parameters: RcptParameters,
+    },
     /// DATA
     Data,
     /// RSET
@@ -56,35 +62,6 @@ pub enum Command {
     },
     /// XCLIENT, with who the client stands for.
     Xclient(Box<Claim>),
-}
-
-/// The parameters of MAIL.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct MailParameters {
-    /// SIZE, in octets, if declared (RFC 1870 3).
-    pub size: Option<u64>,
-    /// BODY, if declared (RFC 6152 2).
-    pub body: Option<Body>,
-    /// Whether AUTH names who submitted the message (RFC 4954 5). Nobody is trusted to tell.
-    pub submitter: bool,
-}
-
-impl MailParameters {
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// The value of BODY (RFC 6152).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
-pub enum Body {
-    /// Seven-bit content, or nothing said.
-    #[default]
-    SevenBit,
-    /// Content that may have the eighth bit set.
-    EightBitMime,
 }
 
 /// What a session understands.
@@ -154,21 +131,10 @@ impl Grammar<'_> {
         let refuse = |error: PathError| reply::BAD_SENDER.with_text(error.0);
         let (inside, words) = self.take_argument(argument, "FROM:", refuse)?;
         let reverse_path = path::parse_reverse_path(inside).map_err(refuse)?;
-        let mut parameters = MailParameters::default();
-        for word in words.split_ascii_whitespace() {
-            let (name, value) = split_parameter(word);
-            let known = self.offer.mail_parameter(name).ok_or(reply::UNKNOWN_PARAMETER)?;
-            let repeated = match known {
-                Parameter::Size => parameters.size.replace(parse_size(value)?).is_some(),
-                Parameter::Body => parameters.body.replace(parse_body(value)?).is_some(),
-                Parameter::Auth => {
-                    check_submitter(value)?;
-                    std::mem::replace(&mut parameters.submitter, true)
-                }
-            };
-            if repeated {
-                return Err(reply::BAD_ARGUMENT.with_text("a parameter comes twice"));
-            }
+        let parameters = MailParameters::parse(words, |name| self.offer.mail_parameter(name))?;
+        if parameters.body == Some(Body::BinaryMime) && !self.offer.offers("BINARYMIME") {
+            return Err(reply::BAD_VALUE
+                .with_text("BODY takes 7BIT, 8BITMIME or, where it is offered, BINARYMIME"));
         }
         Ok(Command::Mail { reverse_path, parameters })
     }
@@ -176,13 +142,9 @@ impl Grammar<'_> {
     fn parse_rcpt(self, argument: &str) -> Result<Command, Reply> {
         let refuse = |error: PathError| reply::BAD_RECIPIENT.with_text(error.0);
         let (inside, words) = self.take_argument(argument, "TO:", refuse)?;
-        let forward_path = path::parse_forward_path(inside).map_err(refuse)?;
-        // No extension built adds a parameter to RCPT.
-        if words.trim().is_empty() {
-            Ok(Command::Rcpt(forward_path))
-        } else {
-            Err(reply::UNKNOWN_PARAMETER)
-        }
+        let path = path::parse_forward_path(inside).map_err(refuse)?;
+        let parameters = RcptParameters::parse(words, |name| self.offer.rcpt_parameter(name))?;
+        Ok(Command::Rcpt { path, parameters })
     }
 
     /// Splits `FROM:<path> parameters` into what is between the brackets and the parameters.
@@ -222,29 +184,6 @@ fn bare(argument: &str, command: Command) -> Result<Command, Reply> {
     }
 }
 
-fn split_parameter(word: &str) -> (&str, Option<&str>) {
-    word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)))
-}
-
-/// Up to 20 digits (RFC 1870 3); what does not fit 64 bits is larger than any limit.
-fn parse_size(value: Option<&str>) -> Result<u64, Reply> {
-    let digits = value.filter(|value| {
-        (1..=20).contains(&value.len()) && value.bytes().all(|octet| octet.is_ascii_digit())
-    });
-    digits
-        .map(|digits| digits.parse().unwrap_or(u64::MAX))
-        .ok_or_else(|| reply::BAD_ARGUMENT.with_text("SIZE takes a number of octets"))
-}
-
-fn parse_body(value: Option<&str>) -> Result<Body, Reply> {
-    match value {
-        Some(value) if value.eq_ignore_ascii_case("7BIT") => Ok(Body::SevenBit),
-        Some(value) if value.eq_ignore_ascii_case("8BITMIME") => Ok(Body::EightBitMime),
-        Some(_) => Err(reply::BAD_VALUE.with_text("BODY takes 7BIT or 8BITMIME")),
-        None => Err(reply::BAD_ARGUMENT.with_text("BODY takes 7BIT or 8BITMIME")),
-    }
-}
-
 fn parse_auth(argument: &str) -> Result<Command, Reply> {
     let (name, initial) = match argument.split_once(' ') {
         Some((name, initial)) => (name, Some(initial.trim_start())),
@@ -256,14 +195,6 @@ fn parse_auth(argument: &str) -> Result<Command, Reply> {
     let mechanism = Mechanism::named(name).ok_or(reply::UNKNOWN_MECHANISM)?;
     let initial = initial.map(|text| sasl::parse_initial(text).ok_or(reply::BAD_RESPONSE));
     Ok(Command::Auth { mechanism, initial: initial.transpose()? })
-}
-
-/// A mailbox in xtext, or `<>` (RFC 4954 5).
-fn check_submitter(value: Option<&str>) -> Result<(), Reply> {
-    let said = value.and_then(xtext::decode).and_then(|octets| String::from_utf8(octets).ok());
-    said.filter(|said| said == "<>" || path::parse_forward_path(said).is_ok())
-        .map(drop)
-        .ok_or_else(|| reply::BAD_ARGUMENT.with_text("AUTH takes an address or <>, as xtext"))
 }
 
 #[cfg(test)]
@@ -287,8 +218,11 @@ mod tests {
         let command = parse(b"mail from: <a@b.example> size=10 BODY=8bitmime ", false).unwrap();
         let Command::Mail { reverse_path, parameters } = command else { panic!("{command:?}") };
         assert_eq!(reverse_path.to_string(), "a@b.example");
-        let expected =
-            MailParameters { size: Some(10), body: Some(Body::EightBitMime), submitter: false };
+        let expected = MailParameters {
+            size: Some(10),
+            body: Some(Body::EightBitMime),
+            ..MailParameters::default()
+        };
         assert_eq!(parameters, expected);
         assert_eq!(code("MAIL FROM:a@b.example SIZE=1", false), 250);
         assert_eq!(code("MAIL FROM:<>", true), 250);

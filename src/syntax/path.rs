@@ -26,9 +26,10 @@ impl fmt::Display for PathError {
 impl std::error::Error for PathError {}
 
 /// The argument of MAIL FROM: where reports go; null on reports themselves (rfc5321bis 4.5.5).
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub enum ReversePath {
     /// `<>`
+    #[default]
     Null,
     /// `<mailbox>`
     Mailbox(Mailbox),

@@ -3,6 +3,8 @@
 //! Promises that what was encoded is decoded again. Refuses what is no xtext: octets outside of
 //! printable ASCII, a `=`, a `+` without two upper-case hexadecimal digits.
 
+use std::fmt::Write;
+
 /// The octets that `text` stands for; `None` where it is no xtext.
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
@@ -17,6 +19,20 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
         });
     }
     Some(out)
+}
+
+/// `text` as xtext.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        match octet {
+            b'!'..=b'~' if octet != b'+' && octet != b'=' => out.push(char::from(octet)),
+            // Writing to a String cannot fail.
+            _ => drop(write!(out, "+{octet:02X}")),
+        }
+    }
+    out
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
@@ -44,6 +60,9 @@ mod tests {
             ("+2", None),
             ("é", None),
         ] {
+            assert!(
+                expected.is_none_or(|octets| decode(&encode(octets)).unwrap() == octets.as_bytes())
+            );
             assert_eq!(decode(text), expected.map(|octets| octets.as_bytes().to_vec()), "{text}");
         }
     }

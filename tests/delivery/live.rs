@@ -70,12 +70,14 @@ fn content(script: &str) -> Vec<u8> {
 }
 
 fn send(daemon: &Daemon, script: &str, content: &[u8]) {
-    let body = if script.contains("\neight-bit\n") { " BODY=8BITMIME" } else { "" };
-    let to = script.lines().find_map(|line| line.strip_prefix("to ")).unwrap();
+    let value = |key: &str| script.lines().find_map(|line| line.strip_prefix(key));
+    let words = |key| value(key).map_or(String::new(), |words| format!(" {words}"));
+    let (with, each) = (words("with "), words("each "));
+    let to = value("to ").unwrap();
     let mut client = Client::greet(daemon.addr(), "c.example");
-    client.command(&format!("MAIL FROM:<s@c.example>{body}")).is(250, "2.1.0");
+    client.command(&format!("MAIL FROM:<s@c.example>{with}")).is(250, "2.1.0");
     for recipient in to.split(' ') {
-        client.command(&format!("RCPT TO:<{recipient}>")).is(250, "2.1.5");
+        client.command(&format!("RCPT TO:<{recipient}>{each}")).is(250, "2.1.5");
     }
     client.data(content).queue_id();
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use angarium::registry::mechanism::Mechanism;
 use angarium::registry::offer::{LINE_OCTETS_MAX, Offer, Protocol, StartTls, Terms};
 use angarium::registry::reply::Reply;
-use angarium::syntax::command::{Body, Command, Grammar, MailParameters};
+use angarium::syntax::command::{Command, Grammar};
 use angarium::syntax::sasl::{Response, write_challenge};
 use bytes::BytesMut;
 use fastrand::Rng;
@@ -72,17 +72,16 @@ pub(crate) fn print(command: &Command) -> String {
     match command {
         Command::Helo(name) => format!("HELO {name}"),
         Command::Ehlo(name) => format!("EHLO {name}"),
-        Command::Mail { reverse_path, parameters: MailParameters { size, body, submitter } } => {
-            let size = size.map_or(String::new(), |size| format!(" SIZE={size}"));
-            let body = match body {
-                None => "",
-                Some(Body::SevenBit) => " BODY=7BIT",
-                Some(Body::EightBitMime) => " BODY=8BITMIME",
-            };
-            let submitter = if *submitter { " AUTH=<>" } else { "" };
-            format!("MAIL FROM:<{reverse_path}>{size}{body}{submitter}")
+        Command::Mail { reverse_path, parameters } => {
+            let mut line = format!("MAIL FROM:<{reverse_path}>");
+            parameters.write(&mut line, |_| true);
+            line
         }
-        Command::Rcpt(path) => format!("RCPT TO:<{path}>"),
+        Command::Rcpt { path, parameters } => {
+            let mut line = format!("RCPT TO:<{path}>");
+            parameters.write(&mut line, |_| true);
+            line
+        }
         Command::Data => "DATA".into(),
         Command::Rset => "RSET".into(),
         Command::Noop => "NOOP".into(),

@@ -3,7 +3,8 @@
 //! Each of `DIFFERENCES` says why it is, for which lines it may come, and shows one; a test holds
 //! that one to it, so that none is listed in vain. Any other difference fails.
 
-use angarium::syntax::command::{Body, Command};
+use angarium::syntax::command::Command;
+use angarium::syntax::parameter::body::Body;
 use angarium::syntax::path::{ForwardPath, Mailbox, check_domain};
 use fastrand::Rng;
 use smtp_proto::{MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, Request};
@@ -45,8 +46,10 @@ fn ours(line: &[u8]) -> Meaning {
             seven_bit: parameters.body == Some(Body::SevenBit),
             eight_bit: parameters.body == Some(Body::EightBitMime),
         },
-        Ok(Command::Rcpt(ForwardPath::Postmaster)) => Meaning::Rcpt { path: String::new() },
-        Ok(Command::Rcpt(path)) => Meaning::Rcpt { path: path.to_string() },
+        Ok(Command::Rcpt { path: ForwardPath::Postmaster, .. }) => {
+            Meaning::Rcpt { path: String::new() }
+        }
+        Ok(Command::Rcpt { path, .. }) => Meaning::Rcpt { path: path.to_string() },
         Ok(Command::Data) => Meaning::Other("DATA"),
         Ok(Command::Rset) => Meaning::Other("RSET"),
         Ok(Command::Noop) => Meaning::Other("NOOP"),

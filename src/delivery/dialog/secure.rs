@@ -83,7 +83,7 @@ impl Dialog {
     /// The hello was answered: what is still to be done comes first.
     pub(super) fn prepare(&mut self) {
         match (&self.channel, self.wishes.starttls) {
-            (None, StartTls::Offered | StartTls::Required) if self.features.starttls => {
+            (None, StartTls::Offered | StartTls::Required) if self.features.offers("STARTTLS") => {
                 self.unsent.push_back(("STARTTLS".to_owned(), Expect::StartTls));
             }
             (None, StartTls::Required) => self.refuse(

@@ -9,7 +9,7 @@ use super::super::transaction::Transaction;
 use super::super::turn::Turn;
 use super::super::{Output, State};
 use crate::registry::reply::{self, Reply};
-use crate::syntax::command::MailParameters;
+use crate::syntax::parameter::MailParameters;
 use crate::syntax::path::ReversePath;
 
 /// Asks whether the sender may go on.
