@@ -15,6 +15,7 @@ mod door;
 mod environment;
 mod fault;
 mod identity;
+mod keyword;
 mod option;
 mod read;
 mod recipients;

@@ -47,7 +47,7 @@ use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 use crate::syntax::xclient::Claim;
 
 pub use caller::Caller;
-pub use offers::Offers;
+pub use offers::{Client, Offers};
 use peer::Peer;
 
 /// What is read at a time; on the stack, so that an idle session holds no buffer.

@@ -27,6 +27,7 @@ use super::address::{
 };
 use super::credential::AuthoritiesOf;
 use super::door::{AccessOf, NameServer, Refusal};
+use super::keyword::Keyword;
 use super::option::{Described, Section, sections};
 use super::recipients::RecipientsOf;
 use super::registry::LocalEntries;
@@ -210,6 +211,10 @@ sections! {
         /// without brackets, source routes (else read and dropped), host names with underscores
         /// and the like in EHLO.
         strict_syntax: bool as Flag = default "false", by "rfc5321bis 4.1.1";
+
+        /// Extensions that are not offered, nor taken where a client uses them all the same, such as
+        /// "CHUNKING": for clients that get one wrong.
+        discard_ehlo_keywords: Vec<String> as List<Keyword> = default "[]", by "rfc5321bis 2.2.1";
 
         /// Whom VRFY tells which mailboxes there are: "nobody", "relay" for the networks of
         /// `[relay]`, or "anyone". Others get 252.

@@ -22,7 +22,8 @@ use crate::policy::rate;
 use crate::policy::sender::Senders;
 use crate::policy::tenant::{self, Tenants};
 use crate::probe::Lifetimes;
-use crate::receive::{Offers, Rules};
+use crate::receive::{Client, Offers, Rules};
+use crate::registry::offer;
 use crate::report;
 use crate::route::limit::Limits;
 use crate::route::next_hop::NextHop;
@@ -183,13 +184,15 @@ pub(super) fn rules(
 ) -> Rules {
     let protocol = listener.role.protocol();
     let octets_max = listener.max_message_size;
-    let offers = Offers::new(protocol, octets_max, tls.is_some(), &config.registry.local);
+    let extensions = extensions(listener);
+    let local = &config.registry.local;
+    let offers = Offers::new(protocol, octets_max, tls.is_some(), local, extensions);
     let authority = authority.filter(|_| listener.role == Role::Submission);
     Rules {
         settings: session::Settings {
             hostname: config.hostname.as_str().into(),
             protocol,
-            offer: offers.of(false, false, None),
+            offer: offers.of(Client::default(), None),
             limits: session::limit::Limits {
                 message_octets_max: listener.max_message_size,
                 recipients_max: listener.max_recipients,
@@ -224,6 +227,12 @@ pub(super) fn rules(
         authority,
         clear_passwords: listener.clear_passwords,
     }
+}
+
+/// What a listener says of its extensions.
+fn extensions(listener: &config::Listener) -> offer::Listener {
+    let withheld = listener.discard_ehlo_keywords.clone();
+    offer::Listener { withheld, values: Vec::new() }
 }
 
 /// What holds for what users submit.

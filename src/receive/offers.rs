@@ -4,7 +4,18 @@ use std::sync::Arc;
 
 use crate::registry::extension::Extension;
 use crate::registry::mechanism::Mechanism;
-use crate::registry::offer::{Offer, Protocol, StartTls, Terms};
+use crate::registry::offer::{Listener, Offer, Protocol, StartTls, Terms};
+
+/// What of a client its offer depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Client {
+    /// It is a proxy that may speak for others.
+    pub trusted: bool,
+    /// It is a user, or of a network that may relay.
+    pub known: bool,
+    /// It is under TLS.
+    pub tls: bool,
+}
 
 /// The offers of a listener. Those without AUTH are made once.
 #[derive(Clone, Debug)]
@@ -14,8 +25,9 @@ pub struct Offers {
     /// What a connection in clear can do.
     start_tls: StartTls,
     local: Arc<[Extension]>,
-    /// By [trusted][under TLS].
-    plain: [[Arc<Offer>; 2]; 2],
+    listener: Arc<Listener>,
+    /// By [trusted][known][under TLS].
+    plain: [[[Arc<Offer>; 2]; 2]; 2],
 }
 
 impl Offers {
@@ -26,28 +38,36 @@ impl Offers {
         message_octets_max: u64,
         start_tls: bool,
         local: &[Extension],
+        listener: Listener,
     ) -> Self {
         let start_tls = if start_tls { StartTls::Offered } else { StartTls::Absent };
-        let plain = [false, true].map(|trusted| {
-            [start_tls, StartTls::Done].map(|start_tls| {
-                let terms = Terms::new(protocol, message_octets_max);
-                let offer = Offer::new(&Terms { trusted, start_tls, ..terms });
-                Arc::new(offer.with_local(local))
+        let both = [false, true];
+        let plain = both.map(|trusted| {
+            both.map(|known| {
+                [start_tls, StartTls::Done].map(|start_tls| {
+                    let terms = Terms::new(protocol, message_octets_max);
+                    let terms = Terms { trusted, known, start_tls, listener: &listener, ..terms };
+                    Arc::new(Offer::new(&terms).with_local(local))
+                })
             })
         });
-        Self { protocol, message_octets_max, start_tls, local: local.into(), plain }
+        let (local, listener) = (local.into(), Arc::new(listener));
+        Self { protocol, message_octets_max, start_tls, local, listener, plain }
     }
 
     /// The offer to a client.
-    pub fn of(&self, trusted: bool, tls: bool, mechanisms: Option<&[Mechanism]>) -> Arc<Offer> {
+    pub fn of(&self, client: Client, mechanisms: Option<&[Mechanism]>) -> Arc<Offer> {
+        let Client { trusted, known, tls } = client;
         if mechanisms.is_none() {
             let [strangers, proxies] = &self.plain;
-            let [clear, secured] = if trusted { proxies } else { strangers };
+            let [unknown, relays] = if trusted { proxies } else { strangers };
+            let [clear, secured] = if known { relays } else { unknown };
             return Arc::clone(if tls { secured } else { clear });
         }
         let start_tls = if tls { StartTls::Done } else { self.start_tls };
         let terms = Terms::new(self.protocol, self.message_octets_max);
-        let offer = Offer::new(&Terms { trusted, start_tls, mechanisms, ..terms });
-        Arc::new(offer.with_local(&self.local))
+        let listener = &*self.listener;
+        let terms = Terms { trusted, known, start_tls, mechanisms, listener, ..terms };
+        Arc::new(Offer::new(&terms).with_local(&self.local))
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Rules;
+use super::offers::Client;
 use crate::auth::{Channel, Login};
 use crate::net::tls::Facts;
 use crate::policy::{client, tenant};
@@ -98,7 +99,9 @@ impl Peer {
         settings.standing = self.standing(rules);
         let channel = self.channel(rules);
         let mechanisms = rules.authority.as_ref().map(|authority| authority.mechanisms(&channel));
-        settings.offer = rules.offers.of(self.connection.proxy, channel.tls, mechanisms.as_deref());
+        let client =
+            Client { trusted: self.connection.proxy, known: self.may_relay, tls: channel.tls };
+        settings.offer = rules.offers.of(client, mechanisms.as_deref());
         Arc::new(settings)
     }
 

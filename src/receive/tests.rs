@@ -14,7 +14,7 @@ use crate::net::resolver;
 use crate::policy::tenant::{Limits, Tenants};
 use crate::pool::Pool;
 use crate::probe::Cache;
-use crate::registry::offer::{Offer, Protocol, Terms};
+use crate::registry::offer::{Listener, Offer, Protocol, Terms};
 use crate::session::limit;
 use crate::syntax::content::BareLineEnds;
 
@@ -87,7 +87,7 @@ fn rules(minute: Duration) -> Rules {
             service: session::Service::Open,
             standing: session::Standing::default(),
         },
-        offers: Offers::new(Protocol::Smtp, 1000, false, &[]),
+        offers: Offers::new(Protocol::Smtp, 1000, false, &[], Listener::default()),
         proxies: Vec::new(),
         verify_for_relay: false,
         received_for: true,

@@ -45,6 +45,8 @@ pub struct Terms<'a> {
     pub protocol: Protocol,
     /// Whether the client is trusted with bilateral extensions.
     pub trusted: bool,
+    /// Whether the client is a user or of a network that may relay.
+    pub known: bool,
     /// Largest message, in octets.
     pub message_octets_max: u64,
     /// Whether the connection can turn into TLS.
@@ -52,13 +54,46 @@ pub struct Terms<'a> {
     /// The mechanisms for this channel, perhaps none of those there are; `None` where nobody can
     /// authenticate at all.
     pub mechanisms: Option<&'a [Mechanism]>,
+    /// What the listener says of its extensions.
+    pub listener: &'a Listener,
+}
+
+/// What a listener says of its extensions.
+#[derive(Clone, Default, Debug)]
+pub struct Listener {
+    /// Keywords that it offers to nobody, in capitals.
+    pub withheld: Vec<String>,
+    /// What stands behind keywords in the EHLO reply.
+    pub values: Vec<(&'static str, String)>,
+}
+
+impl Listener {
+    /// One that withholds nothing.
+    pub const PLAIN: &'static Self = &Self { withheld: Vec::new(), values: Vec::new() };
+
+    fn withholds(&self, row: &Extension) -> bool {
+        self.withheld.iter().any(|keyword| row.is(keyword))
+    }
+
+    fn value(&self, row: &Extension) -> &str {
+        let value = self.values.iter().find(|(keyword, _)| row.is(keyword));
+        value.map_or("", |(_, value)| value)
+    }
 }
 
 impl Terms<'_> {
     /// The terms of a stranger, in clear and with no way out of that.
     pub fn new(protocol: Protocol, message_octets_max: u64) -> Self {
         let start_tls = StartTls::Absent;
-        Self { protocol, trusted: false, message_octets_max, start_tls, mechanisms: None }
+        Self {
+            protocol,
+            trusted: false,
+            known: false,
+            message_octets_max,
+            start_tls,
+            mechanisms: None,
+            listener: Listener::PLAIN,
+        }
     }
 }
 
@@ -110,7 +145,7 @@ impl Offer {
         rows.sort_by_key(place);
         for row in rows {
             match (row.offer(), terms.place(row)) {
-                (Ok(offered), Place::Listed) => offer.add(offered, terms.message_octets_max),
+                (Ok(offered), Place::Listed) => offer.add(offered, terms),
                 (Ok(_), Place::Served) => offer.serve(row),
                 _ if row.support == Support::Accepted => offer.serve(row),
                 _ => offer.refuse(row),
@@ -128,17 +163,17 @@ impl Offer {
         self
     }
 
-    fn add(&mut self, offered: Offered, message_octets_max: u64) {
+    fn add(&mut self, offered: Offered, terms: &Terms<'_>) {
         let row = offered.extension();
         let parameters = match row.keyword.as_str() {
-            "SIZE" => &message_octets_max.to_string(),
+            "SIZE" => &terms.message_octets_max.to_string(),
             "AUTH" => {
                 let names: Vec<&str> = self.mechanisms.iter().map(|one| one.name()).collect();
                 &names.join(" ")
             }
             // The attributes are words, not a syntax.
             "XCLIENT" => &row.ehlo_parameters,
-            _ => "",
+            _ => terms.listener.value(row),
         };
         let space = if parameters.is_empty() { "" } else { " " };
         self.ehlo.extend(["\n", &row.keyword, space, parameters]);
@@ -229,6 +264,7 @@ enum Place {
 impl Terms<'_> {
     fn place(&self, row: &Extension) -> Place {
         match row.keyword.as_str() {
+            _ if self.listener.withholds(row) => Place::Withheld,
             "STARTTLS" => match self.start_tls {
                 StartTls::Absent => Place::Withheld,
                 StartTls::Offered => Place::Listed,
@@ -321,6 +357,18 @@ mod tests {
         assert_eq!(seen, (true, line("AUTH SCRAM-SHA-256"), [true, true]));
         let seen = known(StartTls::Done, Some(&all));
         assert_eq!(seen, (false, line("AUTH SCRAM-SHA-256 PLAIN"), [true, true]));
+    }
+
+    #[test]
+    fn what_a_listener_withholds_is_not_understood_either() {
+        let listener =
+            Listener { withheld: vec!["SIZE".into(), "HELP".into()], values: Vec::new() };
+        let terms = Terms { listener: &listener, ..Terms::new(Protocol::Smtp, 1000) };
+        let offer = Offer::new(&terms);
+        assert_eq!(offer.ehlo_text(), "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES");
+        assert_eq!(offer.mail_parameter("SIZE"), None);
+        assert_eq!(offer.mail_parameter("BODY"), Some(Parameter::Body));
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17);
     }
 
     #[test]
