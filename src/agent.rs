@@ -13,17 +13,16 @@ use angarium_queue::schedule::{Attempt, Limit, Scope, Verdict};
 use angarium_queue::spool::{Loaded, ReadError, Spool};
 
 use crate::delivery::complaint::{self, Kind};
-use crate::delivery::dialog::{Addressee, Transaction};
+use crate::delivery::dialog::Transaction;
 use crate::delivery::finding::Finding;
 use crate::delivery::outcome::{self, Outcome};
+use crate::delivery::relay;
 use crate::envelope::{Envelope, Recipient};
 use crate::event;
 use crate::net::connection::{Connection, Times};
 use crate::pool::Pool;
 use crate::route::next_hop::{NextHop, Transport};
 use crate::route::{Destination, EightBit, Handling, LongLines};
-use crate::syntax::parameter::MailParameters;
-use crate::syntax::parameter::body::Body;
 use content::Content;
 
 /// Most recipients of one transaction where nothing is configured: what every server must take
@@ -242,26 +241,57 @@ impl Carrier<'_> {
         batch: &[u32],
         kept: bool,
     ) -> Option<Vec<Outcome>> {
-        if let Err(outcome) = self.fit(&connection, envelope) {
-            self.pool.put(self.next_hop, self.handling, connection);
-            return Some(vec![outcome; batch.len()]);
-        }
-        let transaction = transaction(envelope, batch, self.content.octets());
-        let outcomes = connection.transact(transaction, &mut self.content).await;
-        let gone = kept && connection.was_stale();
-        if !gone {
+        let (mut outcomes, going) = self.judge(&connection, envelope, batch);
+        if let Some(transaction) = going {
+            let settled = connection.transact(transaction, &mut self.content).await;
+            if kept && connection.was_stale() {
+                self.pool.put(self.next_hop, self.handling, connection);
+                return None;
+            }
+            let mut settled = settled.into_iter();
+            for open in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
+                *open = settled.next();
+            }
             self.tls = connection.secured().map(ToString::to_string);
             self.finding.add(connection.finding());
         }
         self.pool.put(self.next_hop, self.handling, connection);
-        (!gone).then_some(outcomes)
+        let lost = || Outcome::Deferred("the dialogue ended without a result".to_owned());
+        Some(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect())
+    }
+
+    /// What keeps each recipient from going over this connection, and a transaction for the others.
+    fn judge(
+        &mut self,
+        connection: &Connection,
+        envelope: &Envelope,
+        batch: &[u32],
+    ) -> (Vec<Option<Outcome>>, Option<Transaction>) {
+        if let Err(outcome) = self.fit(connection, envelope) {
+            return (vec![Some(outcome); batch.len()], None);
+        }
+        let way = connection.way();
+        // An index that the envelope lacks can't come from a record that passed its checksum.
+        let recipients = batch.iter().map(|&index| envelope.recipients.get(index as usize));
+        let missing =
+            || Outcome::Failed("5.3.0 the queued message lacks this recipient".to_owned());
+        let obstacle = |recipient: Option<&Recipient>| match recipient {
+            Some(recipient) => relay::obstacle(envelope, recipient, &way),
+            None => Some(missing()),
+        };
+        let outcomes: Vec<Option<Outcome>> = recipients.clone().map(obstacle).collect();
+        let going = recipients.zip(&outcomes).filter(|(_, outcome)| outcome.is_none());
+        let going: Vec<_> = going.filter_map(|(one, _)| one).map(relay::addressee).collect();
+        let size = self.content.octets();
+        let going = (!going.is_empty()).then(|| relay::transaction(envelope, going, size));
+        (outcomes, going)
     }
 
     /// Makes the content fit for a next hop without 8BITMIME; the outcome where that can't be.
     fn fit(&mut self, connection: &Connection, envelope: &Envelope) -> Result<(), Outcome> {
         let fits = self.next_hop.transport == Transport::Lmtp
             || !envelope.eight_bit
-            || connection.offers_eight_bit()
+            || connection.way().features.offers("8BITMIME")
             || self.content.is_converted();
         match self.handling.eight_bit {
             _ if fits => Ok(()),
@@ -269,27 +299,6 @@ impl Carrier<'_> {
             EightBit::Bounce => Err(outcome::of_eight_bit("this route converts nothing")),
             EightBit::Convert => self.content.convert(self.next_hop),
         }
-    }
-}
-
-fn transaction(envelope: &Envelope, batch: &[u32], size: u64) -> Transaction {
-    // An index that the envelope lacks can't come from a record that passed its checksum.
-    let addressee = |index: &u32| {
-        let recipient = envelope.recipients.get(*index as usize);
-        let addressee = |recipient: &Recipient| Addressee {
-            path: recipient.address.to_string(),
-            parameters: recipient.parameters.clone(),
-        };
-        recipient.map_or_else(|| Addressee::new(""), addressee)
-    };
-    let eight_bit = envelope.eight_bit.then_some(Body::EightBitMime);
-    let body = envelope.parameters.body.filter(|body| *body != Body::SevenBit).or(eight_bit);
-    Transaction {
-        reverse_path: envelope.reverse_path.to_string(),
-        parameters: MailParameters { body, ..envelope.parameters.clone() },
-        recipients: batch.iter().map(addressee).collect(),
-        size,
-        probe: false,
     }
 }
 

@@ -7,7 +7,8 @@
 pub mod complaint;
 pub mod convert;
 pub mod dialog;
-mod features;
+pub mod features;
 pub mod finding;
 mod login;
 pub mod outcome;
+pub mod relay;

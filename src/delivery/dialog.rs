@@ -17,6 +17,7 @@ use super::features::Features;
 use super::finding::{self, Finding};
 use super::login::Login;
 use super::outcome::{self, Outcome, Stage};
+use super::relay::{Security, Way};
 use crate::syntax::parameter::submitter::Submitter;
 use crate::syntax::parameter::{MailParameters, RcptParameters};
 use crate::syntax::reply::{ReplyReader, ServerReply};
@@ -325,9 +326,14 @@ impl Dialog {
         }
     }
 
-    /// Whether the next hop offers 8BITMIME (RFC 6152).
-    pub fn offers_eight_bit(&self) -> bool {
-        self.features.offers("8BITMIME")
+    /// What the rules of relaying ask of this connection.
+    pub fn way(&self) -> Way<'_> {
+        let security = match &self.channel {
+            None => Security::Clear,
+            Some(channel) if channel.verified => Security::Verified,
+            Some(_) => Security::Encrypted,
+        };
+        Way { features: &self.features, is_final: self.protocol == Protocol::Lmtp, security }
     }
 
     /// Whether the connection is of no more use.

@@ -10,16 +10,17 @@ use crate::syntax::reply::ServerReply;
 
 /// The registered extensions that are offered, and what is said of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Features {
+pub struct Features {
     offered: Vec<&'static Extension>,
     /// Largest message in octets, where a limit is declared.
-    pub(super) size_limit: Option<u64>,
+    pub size_limit: Option<u64>,
     /// The mechanisms of AUTH that are known here; also under its name of before RFC 2554.
-    pub(super) auth: Vec<Mechanism>,
+    pub auth: Vec<Mechanism>,
 }
 
 impl Features {
-    pub(super) fn of(reply: &ServerReply) -> Self {
+    /// What a reply to EHLO or LHLO offers.
+    pub fn of(reply: &ServerReply) -> Self {
         let mut features = Self::default();
         for line in reply.lines.iter().skip(1) {
             let mut words = line.split_ascii_whitespace();
@@ -43,12 +44,12 @@ impl Features {
     }
 
     /// Whether a registered extension is offered.
-    pub(super) fn offers(&self, keyword: &str) -> bool {
+    pub fn offers(&self, keyword: &str) -> bool {
         self.offered.iter().any(|extension| extension.is(keyword))
     }
 
     /// Whether a parameter of MAIL or RCPT is understood there.
-    pub(super) fn takes(&self, parameter: Parameter) -> bool {
+    pub fn takes(&self, parameter: Parameter) -> bool {
         let has = |extension: &&Extension| {
             let forms = extension.mail_parameters.iter().chain(&extension.rcpt_parameters);
             forms.into_iter().any(|form| head(form) == parameter.word())

@@ -19,6 +19,7 @@ use super::tls::client::Secured;
 use crate::delivery::dialog::{Dialog, Output, Phase, Transaction};
 use crate::delivery::finding::Finding;
 use crate::delivery::outcome::Outcome;
+use crate::delivery::relay::Way;
 use crate::syntax::content::Encoder;
 use crate::syntax::reply::ServerReply;
 pub use open::Opening;
@@ -140,9 +141,9 @@ impl Connection {
         self.secured.as_ref()
     }
 
-    /// Whether the next hop offers 8BITMIME.
-    pub fn offers_eight_bit(&self) -> bool {
-        self.dialog.offers_eight_bit()
+    /// What the rules of relaying ask of it.
+    pub fn way(&self) -> Way<'_> {
+        self.dialog.way()
     }
 
     /// How many messages it was given to carry.
