@@ -1,8 +1,11 @@
-//! What people submit with: swaks, msmtp, s-nail, curl and Python's smtplib, over STARTTLS and
-//! implicit TLS.
+//! What people submit with, over STARTTLS and implicit TLS: swaks, msmtp, s-nail, curl and Python's
+//! smtplib here, the rest in files of their own.
 //!
 //! Promises that a message which a program calls sent has arrived once, with the body that the
 //! program was given, and that with a wrong password it stays with the program.
+
+mod mutt;
+mod nodemailer;
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
