@@ -6,6 +6,7 @@
 
 mod mutt;
 mod nodemailer;
+mod smarthost;
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
@@ -51,10 +52,15 @@ struct Hosted {
 
 impl Hosted {
     fn start() -> Self {
+        Self::start_with(PASSWORD)
+    }
+
+    /// One where the user has this password.
+    fn start_with(password: &str) -> Self {
         let site = Site::new();
         let (chain, key, users) = (site.path("mx.pem"), site.path("mx.key"), site.path("users"));
         write_certificate(&chain, &key, NAME);
-        write_users(&users, PASSWORD);
+        write_users(&users, password);
         let store = Store::tcp(Behaviour::next_hop());
         let (starttls, implicit) = (loopback(free_port()), loopback(free_port()));
         let tables = format!(
@@ -76,6 +82,11 @@ impl Hosted {
     /// Where its certificate and the files of a test are.
     fn folder(&self) -> PathBuf {
         self.daemon.path("")
+    }
+
+    /// Gives the user another password.
+    fn set_password(&self, password: &str) {
+        write_users(&self.daemon.path("users"), password);
     }
 
     /// Everything that has arrived when nothing is on its way any more: so many messages.
