@@ -4,6 +4,7 @@
 //! Promises that a message which a program calls sent has arrived once, with the body that the
 //! program was given, and that with a wrong password it stays with the program.
 
+mod gsasl;
 mod mutt;
 mod nodemailer;
 mod smarthost;

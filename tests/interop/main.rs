@@ -1,5 +1,5 @@
 //! Angarium beside real neighbours: Dovecot, Postfix, Exim, OpenSMTPD, smtp-source, smtp-sink and
-//! OpenSSL; swaks, msmtp, s-nail, curl, Python's smtplib, Nodemailer and Mutt.
+//! OpenSSL; swaks, msmtp, s-nail, curl, Python's smtplib, Nodemailer, Mutt and GNU SASL.
 //!
 //! Each test starts the peers it needs, on loopback and in directories of its own, and compares
 //! what arrives with what was sent, octet by octet. The peers start as root; where that or a
@@ -49,7 +49,7 @@ fn lack() -> Option<String> {
     if !nix::unistd::Uid::effective().is_root() {
         return Some("the peers can only be started by root".to_owned());
     }
-    const PROGRAMS: [&str; 14] = [
+    const PROGRAMS: [&str; 15] = [
         "/usr/sbin/dovecot",
         "/usr/lib/dovecot/lmtp",
         "/usr/lib/dovecot/imap",
@@ -64,6 +64,7 @@ fn lack() -> Option<String> {
         "/usr/bin/nodejs",
         "/usr/share/nodejs/nodemailer/package.json",
         "/usr/bin/mutt",
+        "/usr/bin/gsasl",
     ];
     let missing: Vec<&str> =
         PROGRAMS.into_iter().filter(|program| !Path::new(program).exists()).collect();
