@@ -4,6 +4,7 @@
 //! Promises that a message which a program calls sent has arrived once, with the body that the
 //! program was given, and that with a wrong password it stays with the program.
 
+mod dovecot;
 mod gsasl;
 mod mutt;
 mod nodemailer;
@@ -59,16 +60,22 @@ impl Hosted {
     /// One where the user has this password.
     fn start_with(password: &str) -> Self {
         let site = Site::new();
-        let (chain, key, users) = (site.path("mx.pem"), site.path("mx.key"), site.path("users"));
-        write_certificate(&chain, &key, NAME);
+        let users = site.path("users");
         write_users(&users, password);
+        Self::start_at(site, &format!("users = {users:?}"))
+    }
+
+    /// One with these keys of `[auth]`.
+    fn start_at(site: Site, auth: &str) -> Self {
+        let (chain, key) = (site.path("mx.pem"), site.path("mx.key"));
+        write_certificate(&chain, &key, NAME);
         let store = Store::tcp(Behaviour::next_hop());
         let (starttls, implicit) = (loopback(free_port()), loopback(free_port()));
         let tables = format!(
             "[[listener]]\nbind = \"{starttls}\"\nrole = \"submission\"\n\
              [[listener]]\nbind = \"{implicit}\"\nrole = \"submission\"\ntls = \"implicit\"\n\
              [[certificate]]\nname = \"mx\"\nchain = {chain:?}\nkey = {key:?}\n\
-             [auth]\nusers = {users:?}\n\
+             [auth]\n{auth}\n\
              [[route]]\nrecipient = \"*\"\nvia = \"{}\"\n",
             store.url()
         );
@@ -179,20 +186,37 @@ fn programs(hosted: &Hosted, password: &str) -> Vec<String> {
     ]
 }
 
-/// Runs each program with this password: what it is, whether it is content, what it printed.
-fn run_programs(hosted: &Hosted, password: &str) -> Vec<(String, bool, String)> {
+/// Runs each program with this password, when it is asked for: what it is, whether it is content,
+/// what it printed.
+fn run_programs(
+    hosted: &Hosted,
+    password: &str,
+) -> impl Iterator<Item = (String, bool, String)> + use<> {
     let folder = hosted.folder();
     std::fs::write(folder.join("message"), MESSAGE).unwrap();
     // swaks adds the last line end.
     std::fs::write(folder.join("unended"), MESSAGE.trim_end()).unwrap();
     std::fs::write(folder.join("submit.py"), PYTHON).unwrap();
     std::fs::write(folder.join("password"), password).unwrap();
-    let run = |line: String| {
+    programs(hosted, password).into_iter().map(move |line| {
         let words: Vec<&str> = line.split(' ').collect();
         let (content, printed) = run(&folder, words[0], &words[1..]);
         (line, content, printed)
-    };
-    programs(hosted, password).into_iter().map(run).collect()
+    })
+}
+
+/// Panics unless each program comes through with its message, once.
+#[track_caller]
+fn assert_programs_submit(hosted: &Hosted, password: &str) {
+    let mut count = 0;
+    for (line, content, printed) in run_programs(hosted, password) {
+        assert!(content, "{line}: {printed}");
+        count += 1;
+    }
+    for delivery in hosted.arrived(count) {
+        assert_submitted(&delivery, &["Subject: hello"], "from a program\r\n");
+    }
+    assert!(hosted.has_seen("SCRAM-SHA-256"));
 }
 
 #[test]
@@ -200,14 +224,7 @@ fn programs_submit_over_starttls_and_implicit_tls() {
     // Checks: M01
     require_peers!();
     let hosted = Hosted::start();
-    let runs = run_programs(&hosted, PASSWORD);
-    for (line, content, printed) in &runs {
-        assert!(content, "{line}: {printed}");
-    }
-    for delivery in hosted.arrived(runs.len()) {
-        assert_submitted(&delivery, &["Subject: hello"], "from a program\r\n");
-    }
-    assert!(hosted.has_seen("SCRAM-SHA-256"));
+    assert_programs_submit(&hosted, PASSWORD);
 }
 
 #[test]

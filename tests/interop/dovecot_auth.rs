@@ -21,22 +21,24 @@ use crate::support::process::{Process, read, tail};
 use crate::support::socket::Place;
 use crate::support::{START, free_port, loopback, temporary_directory, wait_until};
 
-const PASSWORD: &str = "courier";
+pub(crate) const PASSWORD: &str = "courier";
 
-/// A Dovecot that only checks logins.
-struct Checker {
+/// A Dovecot that only checks logins; all passwords are the same.
+pub(crate) struct Checker {
     tcp: SocketAddr,
     process: Option<Process>,
     directory: tempfile::TempDir,
 }
 
 impl Checker {
-    fn start_new() -> Self {
+    /// One that knows Joe by two addresses, and some who may not log in.
+    pub(crate) fn start_new() -> Self {
         let directory = temporary_directory();
         let mut checker = Self { tcp: loopback(free_port()), process: None, directory };
         let mut users = String::new();
         for (user, fields) in [
             ("joe@store.example", ""),
+            ("joe@ours.example", ""),
             ("gone@store.example", "nologin"),
             ("near@store.example", "allow_nets=198.51.100.0/24"),
         ] {
@@ -60,7 +62,8 @@ impl Checker {
         )
     }
 
-    fn start(&mut self) {
+    /// Starts it again, at the same places.
+    pub(crate) fn start(&mut self) {
         let mut command = Command::new("dovecot");
         command.arg("-F").arg("-c").arg(self.path("dovecot.conf"));
         let mut process = Process::start(&mut command, &self.path("output"), &self.path("error"));
@@ -80,8 +83,18 @@ impl Checker {
         assert!(wait_until(START, || place.connect().is_err()), "Dovecot still answers");
     }
 
+    /// Ends it at once, with the process that would go on to serve the connections it has.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().unwrap().kill();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Its Unix socket and its TCP port as the configuration names them.
+    pub(crate) fn places(&self) -> [String; 2] {
+        [format!("unix:{}", self.path("auth-client").display()), self.tcp.to_string()]
     }
 
     fn unix(&self) -> Dovecot {
