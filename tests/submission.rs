@@ -73,11 +73,11 @@ fn host_with(names: &[&str], more: &str) -> Hosted {
         "[[listener]]\nbind = \"{starttls}\"\nrole = \"submission\"\n\
          [[listener]]\nbind = \"{implicit}\"\nrole = \"submission\"\ntls = \"implicit\"\n\
          [[certificate]]\nname = \"mx\"\nchain = {chain:?}\nkey = {key:?}\n\
-         [auth]\nusers = {path:?}\n\
          [relay]\nfrom = [\"127.0.0.9\"]\n\
          [[domain]]\nname = \"ours.example\"\ndeliver = \"{url}\"\nrecipients = \"any\"\n\
          [[route]]\nrecipient = \"*@dead.example\"\nvia = \"smtp://127.0.0.1:1\"\n\
-         [[route]]\nrecipient = \"*\"\nvia = \"{url}\"\n{more}",
+         [[route]]\nrecipient = \"*\"\nvia = \"{url}\"\n\
+         [auth]\nusers = {path:?}\n{more}",
         url = store.url()
     );
     let text = site.configuration(&Parts { tables: &tables, ..Parts::default() });
@@ -176,6 +176,22 @@ fn a_user_submits_over_starttls_and_implicit_tls() {
     let log = hosted.daemon.log();
     assert!(log.contains(r#""event":"logged-in""#) && log.contains(r#""label":"phone""#), "{log}");
     assert!(!log.contains("sesame") && !log.contains("c2VzYW1l"));
+}
+
+#[test]
+fn the_operator_chooses_the_mechanisms() {
+    let more = "mechanisms = [\"SCRAM-SHA-256\", \"PLAIN\"]\n";
+    let hosted = host_with(&["joe@ours.example"], more);
+    let mut client = hosted.implicit();
+    let ehlo = client.command("EHLO c.example").unwrap();
+    assert_eq!(ehlo.last().unwrap(), "250 AUTH SCRAM-SHA-256 PLAIN");
+    expect(&mut client, "AUTH LOGIN", "504 5.5.4 ");
+    expect(&mut client, "AUTH SCRAM-SHA-256-PLUS", "504 5.5.4 ");
+    // `y,,n=joe@ours.example,r=abc`: it could bind, and was not offered it.
+    let able = "AUTH SCRAM-SHA-256 eSwsbj1qb2VAb3Vycy5leGFtcGxlLHI9YWJj";
+    expect(&mut client, able, "334 ");
+    expect(&mut client, "*", "501 ");
+    expect(&mut client, JOE, "235 2.7.0");
 }
 
 #[test]

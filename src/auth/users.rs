@@ -1,7 +1,7 @@
 //! The built-in store: a file of users, with the keys of their passwords.
 //!
 //! Promises that no password is kept, that an unknown user costs the same time and gets the same
-//! answers as a wrong password, and that a changed file is in use with the next login. A file that
+//! answers as a wrong password, and that a changed file is in use within seconds. A file that
 //! has a fault is told and not taken: the users before stay. Refuses a login whose user is disabled.
 //!
 //! All of a user's passwords share one salt, so that whichever is shown costs one derivation.

@@ -3,6 +3,7 @@
 use super::value::Named;
 use crate::policy::quota::OnExcess;
 use crate::policy::sender::Check;
+use crate::registry::mechanism::Mechanism;
 use crate::registry::offer::Protocol;
 use crate::route::security::TlsPolicy;
 use crate::route::{EightBit, LongLines};
@@ -51,6 +52,17 @@ pub enum Tls {
 impl Named for Tls {
     const NAMES: &'static [(&'static str, Self)] =
         &[("off", Self::Off), ("starttls", Self::StartTls), ("implicit", Self::Implicit)];
+}
+
+impl Named for Mechanism {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("SCRAM-SHA-256-PLUS", Self::ScramSha256Plus),
+        ("SCRAM-SHA-256", Self::ScramSha256),
+        ("OAUTHBEARER", Self::OauthBearer),
+        ("XOAUTH2", Self::Xoauth2),
+        ("PLAIN", Self::Plain),
+        ("LOGIN", Self::Login),
+    ];
 }
 
 /// Whom VRFY answers.

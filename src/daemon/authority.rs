@@ -35,5 +35,5 @@ pub(super) fn authority(config: &Config) -> Result<Option<Arc<Authority>>, Strin
         let issuers = config.oauth.iter().map(config::Oauth::trusted).collect();
         backends.push(Arc::new(Sasl::new(Arc::new(Oauth::new(issuers)?))));
     }
-    Ok((!backends.is_empty()).then(|| Arc::new(Authority::new(backends))))
+    Ok((!backends.is_empty()).then(|| Arc::new(Authority::new(backends, &config.auth.mechanisms))))
 }

@@ -8,7 +8,8 @@ use super::super::address::{DomainName, File};
 use super::super::credential::AuthoritiesOf;
 use super::super::identity::{DovecotAt, HttpsUrl, ScopeOrNone};
 use super::super::option::sections;
-use super::super::value::{Count, List, NotEmpty, Span, Text};
+use super::super::value::{Count, List, NotEmpty, OneOf, Span, Text};
+use crate::registry::mechanism::Mechanism;
 use crate::route::next_hop::Place;
 use crate::route::security::Authorities;
 
@@ -26,6 +27,13 @@ sections! {
 
         /// How long a password that was right is taken without being derived again.
         remember: Duration as Span = default r#""5m""#, in "0s" to "1h";
+
+        /// The mechanisms that may be offered, of those that the stores can. Mutt and NeoMutt, where
+        /// they are built with GNU SASL, choose SCRAM-SHA-256-PLUS and can't carry it out: leave it
+        /// out for them, or set their `smtp_authenticators`.
+        mechanisms: Vec<Mechanism> as NotEmpty<OneOf<Mechanism>> = default
+            r#"["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]"#,
+            by "RFC 4954 4";
 
         /// The socket of Dovecot's authentication service, in place of `users`: unix:/path, which
         /// the daemon's `user` must be able to write, or host:port. Over TCP passwords go in clear:
