@@ -21,6 +21,8 @@ const SHORTEST_OCTETS: usize = 15;
 /// The longest of version 1, as its specification counts.
 const V1_OCTETS_MAX: usize = 107;
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2, LOCAL: the octet behind the signature.
+const V2_LOCAL: u8 = 0x20;
 /// The most after the fixed part of version 2: room for the certificate of a client.
 const V2_REST_OCTETS_MAX: usize = 8192;
 
@@ -103,6 +105,11 @@ async fn read_more<S: AsyncRead + Unpin>(
 }
 
 fn parse(octets: &[u8]) -> Result<Option<SocketAddr>, Fault> {
+    let rest = octets.strip_prefix(V2_SIGNATURE);
+    if rest.and_then(<[u8]>::first) == Some(&V2_LOCAL) {
+        // What else it says has no meaning, not even a family that nobody knows (2.2).
+        return Ok(None);
+    }
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
     let (header, consumed) = ProxyHeader::parse(octets, config).map_err(|_| Fault::Malformed)?;
     if consumed != octets.len() {

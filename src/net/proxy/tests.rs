@@ -55,6 +55,10 @@ fn a_proxy_that_speaks_for_itself_names_nobody() {
     }
     // AF_UNIX: 216 octets of paths.
     wires.push([V2_SIGNATURE, &[0x21, 0x31, 0, 216], &[b'/'; 216]].concat());
+    // LOCAL with addresses, of a family that nobody knows, and too short for its own.
+    for rest in [&[0x20, 0x11, 0, 4, 9, 9, 9, 9][..], &[0x20, 0xf7, 0, 1, 9], &[0x20, 0x21, 0, 0]] {
+        wires.push([V2_SIGNATURE, rest].concat());
+    }
     for mut wire in wires {
         wire.extend_from_slice(AFTER);
         let (read, rest) = read_from(&wire);
