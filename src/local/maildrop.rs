@@ -73,6 +73,11 @@ pub fn decode(file: &[u8]) -> Result<Letter, String> {
     }
     let envelope: Envelope =
         serde_json::from_slice(envelope).map_err(|error| format!("its envelope: {error}"))?;
+    let odd = |address: &String| address.contains(char::is_control);
+    // A line end in an address would be that of a command, and what follows another command.
+    if odd(&envelope.from) || envelope.rcpt.iter().any(odd) {
+        return Err("an address in its envelope holds control characters".to_owned());
+    }
     Ok(Letter { from: envelope.from, recipients: envelope.rcpt, content: content.to_vec() })
 }
 
@@ -216,11 +221,24 @@ mod tests {
         assert!(matches!(read(folder.path(), 100), Found::Bad(_)));
     }
 
+    #[test]
+    fn an_address_brings_no_command_of_its_own() {
+        for odd in ["a@b.example>\r\nDATA\r\n", "a@b.example\n", "\ra", "\0"] {
+            for sends in [true, false] {
+                let mut letter = letter();
+                *(if sends { &mut letter.from } else { &mut letter.recipients[1] }) =
+                    odd.to_owned();
+                let refused = decode(&encode(&letter)).unwrap_err();
+                assert!(refused.contains("control characters"), "{odd:?}: {refused}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn comes_back_as_it_was(
-            from in any::<String>(),
-            recipients in proptest::collection::vec(any::<String>(), 0..4),
+            from in "\\PC{0,20}",
+            recipients in proptest::collection::vec("\\PC{0,20}", 0..4),
             content in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
             let letter = Letter { from, recipients, content };
