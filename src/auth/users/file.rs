@@ -249,7 +249,7 @@ impl Accounts {
             format!("{lines}:{}: {why}", line.chars().count() + 1)
         };
         let Written { seed, users } = toml::from_str(text).map_err(|error: toml::de::Error| {
-            at(error.span().map_or(0, |span| span.start), error.message())
+            at(error.span().map_or(0, |span| span.start), &without_value(error.message()))
         })?;
         let mut accounts = Self { seed, ..Self::default() };
         for user in users {
@@ -337,6 +337,16 @@ impl Accounts {
     pub(super) fn iterations_like(&self, number: usize) -> u32 {
         let at = number.checked_rem(self.list.len()).unwrap_or(0);
         self.list.get(at).map_or(ITERATIONS, |account| account.iterations)
+    }
+}
+
+/// What is wrong with a value, without the value: a key may stand in a wrong place.
+fn without_value(message: &str) -> Cow<'_, str> {
+    match message.rsplit_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => {
+            format!("this is not what stands here: {expected}").into()
+        }
+        _ => message.into(),
     }
 }
 

@@ -92,6 +92,8 @@ fn a_fault_has_its_line_and_column_and_shows_no_key() {
         (user("joe", "").replace("4096", "4095"), "3:14: ", "`iterations` is a number from 4096"),
         (user("joe", "").replace("4096", "2000001"), "3:14: ", "`iterations` is a number"),
         (user("joe", "").replace("QUFBQUFBQUE=", "QUE="), "4:8: ", "a salt is 8 to 64 octets"),
+        (user("joe", &format!("disabled = \"{key}\"\n")), "5:12: ", "a boolean"),
+        (user("joe", &format!("app = \"{key}, expected {key}\"\n")), "5:7: ", "a map"),
         (user("", ""), "1:1: ", "\"\" is no user"),
         (user("a b", ""), "1:1: ", "\"a b\" is no user"),
         (user("joe", "") + "\n" + &user("JOE", ""), "6:1: ", "the user JOE is there twice"),
