@@ -10,11 +10,17 @@
 mod command;
 mod content;
 mod differential;
+mod dovecot;
 mod header;
+mod maildrop;
 mod mutate;
 mod path;
+mod proxy;
 mod reply;
+mod sasl;
+mod sendmail;
 mod session;
+mod users;
 
 #[path = "../machine/mod.rs"]
 mod machine;
@@ -122,4 +128,39 @@ fn contents() {
 #[test]
 fn sessions() {
     fuzz(&session::TARGET);
+}
+
+#[test]
+fn sasl_exchanges() {
+    fuzz(&sasl::TARGET);
+}
+
+#[test]
+fn proxy_headers() {
+    fuzz(&proxy::TARGET);
+}
+
+#[test]
+fn replies_of_dovecot() {
+    fuzz(&dovecot::TARGET);
+}
+
+#[test]
+fn files_of_users() {
+    fuzz(&users::TARGET);
+}
+
+#[test]
+fn arguments_of_sendmail() {
+    fuzz(&sendmail::ARGUMENTS);
+}
+
+#[test]
+fn messages_to_sendmail() {
+    fuzz(&sendmail::MESSAGE);
+}
+
+#[test]
+fn files_of_the_maildrop() {
+    fuzz(&maildrop::TARGET);
 }
