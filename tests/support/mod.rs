@@ -21,6 +21,7 @@ pub mod smtp;
 pub mod socket;
 pub mod store;
 pub mod tls;
+pub mod users;
 
 #[allow(unused_imports, reason = "each test target uses its own share of the helpers")]
 pub use {corpus::corpus, daemon::Daemon};
