@@ -7,13 +7,15 @@
 //!
 //! ```text
 //! Greeted ──EHLO──▶ Ready ──MAIL──▶ Opening ──ok──▶ Transaction ──RCPT──▶ Judging ──▶ Transaction
-//!                     ▲                                  │ DATA
-//!                     └─ replies ◀── Committing ◀──dot── Content
+//!                     ▲                               │ DATA  │ BDAT
+//!                     └─ replies ◀── Committing ◀──dot── Content ▼
+//!                                        ▲──────────last────── Chunk ◀──BDAT──▶ Chunks ──RSET──▶ Ready
 //! ```
 //! VRFY, XCLIENT, STARTTLS and AUTH leave Ready for a state that waits for their answer.
 //! Every other move is forbidden; a state owns exactly what is true in it, so nothing is ever reset.
 
 mod answers;
+mod chunks;
 mod command;
 mod content;
 pub mod limit;
@@ -41,6 +43,7 @@ use crate::syntax::sasl::Response;
 use crate::syntax::xclient::Claim;
 
 use answers::Answers;
+use chunks::{Chunk, Chunks};
 use command::Hello;
 use content::Content;
 use limit::{COMMAND_OCTETS_MAX, Limits};
@@ -169,6 +172,10 @@ enum State {
     /// Waiting for the client's response.
     Responding(Hello),
     Content(Content),
+    /// Waiting for the octets of a chunk.
+    Chunk(Chunk),
+    /// Between two chunks.
+    Chunks(Chunks),
     /// Waiting for the commit.
     Committing(Answers),
     Closed,
@@ -223,7 +230,7 @@ impl Session {
     /// Takes octets from the client. Call it only when `poll_output` has nothing left to say.
     pub fn handle_input(&mut self, octets: &[u8], now: Instant) {
         let mut octets = octets;
-        if matches!(self.state, State::Content(_)) {
+        if self.state.takes_content() {
             self.deadline = now + self.settings.limits.idle;
             if self.lines.rest().is_empty() {
                 octets = self.read_content(octets);
@@ -235,17 +242,19 @@ impl Session {
     /// Reads content straight from what came; what stands behind its end.
     fn read_content<'a>(&mut self, octets: &'a [u8]) -> &'a [u8] {
         self.stage = Stage::Content;
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::Content(content) => {
-                let (state, used) = content.read(octets, &mut self.turn());
-                self.state = state;
-                octets.get(used..).unwrap_or_default()
-            }
-            state => {
-                self.state = state;
-                octets
-            }
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        let turn = &mut self.turn();
+        let (state, used) = match state {
+            State::Content(content) => content.read(octets, turn),
+            State::Chunk(chunk) => chunk.read(octets, turn),
+            state => (state, 0),
+        };
+        self.state = state;
+        self.count_errors();
+        if self.stopping && self.state.takes_lines() {
+            self.close_with(reply::SHUTTING_DOWN);
         }
+        octets.get(used..).unwrap_or_default()
     }
 
     /// Answers `JudgeSender`.
@@ -314,8 +323,7 @@ impl Session {
     /// When `handle_timeout` is due; none while an answer is being waited for.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Content(_) => Some(self.deadline),
-            state if state.takes_lines() => Some(self.deadline),
+            state if state.takes_content() || state.takes_lines() => Some(self.deadline),
             _ => None,
         }
     }
@@ -340,7 +348,7 @@ impl Session {
         if matches!(self.state, State::Responding(_)) {
             return self.read_response(now);
         }
-        if !matches!(self.state, State::Content(_)) || self.lines.rest().is_empty() {
+        if !self.state.takes_content() || self.lines.rest().is_empty() {
             return false;
         }
         let mut lines = std::mem::take(&mut self.lines);
@@ -355,7 +363,7 @@ impl Session {
         let octets_max = self.line_octets_max();
         let command = self.lines.take(octets_max, |line| match line {
             Line::TooLong => Err(reply::LINE_TOO_LONG),
-            Line::BareLineFeed => Err(reply::BARE_LINE_FEED),
+            Line::BareLineFeed(octets) => grammar.refuse(octets, reply::BARE_LINE_FEED),
             Line::Whole(octets) => grammar.parse(octets),
         });
         let Some(command) = command else { return false };
@@ -385,16 +393,23 @@ impl Session {
         let state = std::mem::replace(&mut self.state, State::Closed);
         let turn = &mut self.turn();
         self.state = match (state, command) {
+            (state, Ok(command @ Command::BadBdat(_))) => command::handle(state, command, turn),
             (State::Refused, Ok(command)) if command != Command::Quit => {
-                turn.stay(reply::BAD_SEQUENCE.with_text("no mail is taken here"), State::Refused)
+                let refusal = reply::BAD_SEQUENCE.with_text("no mail is taken here");
+                command::bdat::refuse(State::Refused, &command, refusal, turn)
             }
             (state, Ok(command)) => match turn.settings.standing.refusal(&command) {
-                Some(refusal) => turn.stay(refusal, state),
+                Some(refusal) => command::bdat::refuse(state, &command, refusal, turn),
                 None => command::handle(state, command, turn),
             },
             (state, Err(refusal)) => turn.stay(refusal, state),
         };
-        if self.errors > self.settings.limits.errors_max {
+        self.count_errors();
+    }
+
+    /// Ends the session in place of a refusal that is one too many.
+    fn count_errors(&mut self) {
+        if self.errors > self.settings.limits.errors_max && !matches!(self.state, State::Closed) {
             self.outputs.pop_back();
             self.close_with(reply::TOO_MANY_ERRORS);
         }
@@ -430,7 +445,15 @@ impl State {
 
     /// Whether the next line is a command.
     fn takes_commands(&self) -> bool {
-        matches!(self, Self::Refused | Self::Greeted | Self::Ready(_) | Self::Transaction(_))
+        matches!(
+            self,
+            Self::Refused | Self::Greeted | Self::Ready(_) | Self::Transaction(_) | Self::Chunks(_)
+        )
+    }
+
+    /// Whether the octets that come are content, or stand where it would.
+    fn takes_content(&self) -> bool {
+        matches!(self, Self::Content(_) | Self::Chunk(_))
     }
 }
 

@@ -265,6 +265,10 @@ impl Terms<'_> {
     fn place(&self, row: &Extension) -> Place {
         match row.keyword.as_str() {
             _ if self.listener.withholds(row) => Place::Withheld,
+            // It needs CHUNKING (RFC 3030 3).
+            "BINARYMIME" if self.listener.withheld.iter().any(|keyword| keyword == "CHUNKING") => {
+                Place::Withheld
+            }
             "STARTTLS" => match self.start_tls {
                 StartTls::Absent => Place::Withheld,
                 StartTls::Offered => Place::Listed,
@@ -329,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_reply_is_what_is_kept_today() {
-        let kept = "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP";
+        let kept = "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP\nCHUNKING";
         let attributes = "\nXCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT";
         for (protocol, trusted, offer) in offers() {
             let more = if trusted && protocol == Protocol::Smtp { attributes } else { "" };
@@ -365,7 +369,7 @@ mod tests {
             Listener { withheld: vec!["SIZE".into(), "HELP".into()], values: Vec::new() };
         let terms = Terms { listener: &listener, ..Terms::new(Protocol::Smtp, 1000) };
         let offer = Offer::new(&terms);
-        assert_eq!(offer.ehlo_text(), "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES");
+        assert_eq!(offer.ehlo_text(), "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING");
         assert_eq!(offer.mail_parameter("SIZE"), None);
         assert_eq!(offer.mail_parameter("BODY"), Some(Parameter::Body));
         assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17);
@@ -383,7 +387,7 @@ mod tests {
             assert_eq!(offer.verb(b"VRFY"), Known::Served(Verb::Vrfy));
             let proxy = if smtp && trusted { Known::Served(Verb::Xclient) } else { Known::Refused };
             assert_eq!(offer.verb(b"xclient"), proxy);
-            for verb in ["EXPN", "send", "TURN", "BDAT", "AUTH", "STARTTLS", "VERB", "XFORWARD"] {
+            for verb in ["EXPN", "send", "TURN", "ETRN", "AUTH", "STARTTLS", "VERB", "XFORWARD"] {
                 assert_eq!(offer.verb(verb.as_bytes()), Known::Refused, "{verb}");
             }
             for verb in ["", "MAILX", "SIZE", "CHUNKING", "\u{e9}"] {
@@ -419,7 +423,7 @@ mod tests {
     fn help_has_the_forms_of_what_is_served() {
         let offer = Offer::new(&Terms::new(Protocol::Lmtp, 1000));
         let all = offer.help(b"").unwrap();
-        assert_eq!(all.lines().count(), 9);
+        assert_eq!(all.lines().count(), 10);
         assert!(all.contains("LHLO host\n") && !all.contains("EHLO") && !all.contains("XCLIENT"));
         assert_eq!(offer.help(b"help").as_deref(), Some("HELP [verb]"));
         assert_eq!(offer.help(b"EXPN"), None);

@@ -166,6 +166,8 @@ replies! {
     HELP = 214 [2 0 0] "see rfc5321";
     /// DATA.
     START_CONTENT = 354 "end with a line that holds only a dot";
+    /// BDAT, where more is to come (RFC 3030 2); the text may name the octets.
+    CHUNK_TAKEN = 250 [2 0 0] "go on";
 
     /// STARTTLS: the handshake may begin (RFC 3207 4).
     READY_FOR_TLS = 220 [2 0 0] "go on with TLS";
@@ -192,6 +194,8 @@ replies! {
     SPOKE_TOO_EARLY = 421 [4 5 0] "you spoke before the greeting";
     /// Octets came behind STARTTLS, in clear: of the client, or of somebody between (RFC 3207 6).
     SPOKE_BEFORE_TLS = 421 [4 5 0] "something came behind STARTTLS";
+    /// Behind the refusal of a BDAT that can't be read: nobody knows where its octets end.
+    OUT_OF_STEP = 421 [4 5 0] "where the next command begins can't be told";
     /// The password must be shown once by PLAIN before this mechanism works (RFC 4954 4.7.12).
     NEEDS_TRANSITION = 432 [4 7 12] "log in by PLAIN once, then this way works";
     /// Nothing came for too long (rfc5321bis 4.5.3.2.7).

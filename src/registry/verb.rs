@@ -20,6 +20,8 @@ words! {
         Rcpt = "RCPT",
         /// DATA brings the content.
         Data = "DATA",
+        /// BDAT brings a chunk of the content (RFC 3030).
+        Bdat = "BDAT",
         /// RSET ends a transaction without a trace.
         Rset = "RSET",
         /// NOOP.
@@ -52,7 +54,9 @@ impl Verb {
             Self::Rset => "RSET",
             Self::Noop => "NOOP",
             Self::Quit => "QUIT",
-            Self::Vrfy | Self::Help | Self::StartTls | Self::Auth | Self::Xclient => return None,
+            Self::Bdat | Self::Vrfy | Self::Help | Self::StartTls | Self::Auth | Self::Xclient => {
+                return None;
+            }
         })
     }
 }

@@ -25,6 +25,11 @@ impl Answers {
         Self { hello, each: Some(paths) }
     }
 
+    /// Takes the hello back: nobody waits any more.
+    pub(super) fn into_hello(self) -> Hello {
+        self.hello
+    }
+
     /// Gives what became of the content. A message is kept for all of its recipients or for none.
     pub(super) fn give(self, reply: &Reply, turn: &mut Turn<'_>) -> State {
         match self.each {

@@ -4,6 +4,7 @@
 //! command which a state does not allow leaves that state as it was.
 
 pub(super) mod auth;
+pub(super) mod bdat;
 mod data;
 mod hello;
 mod help;
@@ -16,22 +17,29 @@ pub(super) mod starttls;
 pub(super) mod vrfy;
 pub(super) mod xclient;
 
-use super::State;
 use super::turn::Turn;
+use super::{Output, State};
 use crate::metric::Stage;
+use crate::registry::reply;
 use crate::syntax::command::Command;
 pub(super) use hello::Hello;
 
 /// Carries out `command`.
 pub(super) fn handle(state: State, command: Command, turn: &mut Turn<'_>) -> State {
     match command {
-        Command::Helo(name) => hello::hello(Hello { name, extended: false }, turn),
-        Command::Ehlo(name) => hello::hello(Hello { name, extended: true }, turn),
+        Command::Helo(name) => hello::hello(state, Hello { name, extended: false }, turn),
+        Command::Ehlo(name) => hello::hello(state, Hello { name, extended: true }, turn),
         Command::Mail { reverse_path, parameters } => {
             mail::mail(state, reverse_path, parameters, turn)
         }
         Command::Rcpt { path, parameters } => rcpt::rcpt(state, (path, parameters), turn),
         Command::Data => data::data(state, turn),
+        Command::Bdat(chunk) => bdat::bdat(state, chunk, turn),
+        Command::BadBdat(refusal) => {
+            turn.reply(refusal);
+            turn.reply(reply::OUT_OF_STEP);
+            turn.ask(Output::Close, State::Closed)
+        }
         Command::Rset => rset::rset(state, turn),
         Command::Noop => noop::noop(state, turn),
         Command::Quit => quit::quit(turn),
@@ -49,7 +57,7 @@ pub(super) fn stage(command: &Command) -> Stage {
         Command::Helo(_) | Command::Ehlo(_) => Stage::Hello,
         Command::Mail { .. } => Stage::Mail,
         Command::Rcpt { .. } => Stage::Recipient,
-        Command::Data => Stage::Data,
+        Command::Data | Command::Bdat(_) | Command::BadBdat(_) => Stage::Data,
         _ => Stage::Other,
     }
 }

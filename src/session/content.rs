@@ -16,6 +16,28 @@ use crate::syntax::header::HopCounter;
 pub(super) struct Content {
     answers: Answers,
     decoder: Decoder,
+    tally: Tally,
+}
+
+impl Content {
+    pub(super) fn new(answers: Answers, settings: &Settings) -> Self {
+        let decoder = Decoder::new(settings.bare_line_ends);
+        Self { answers, decoder, tally: Tally::new(settings) }
+    }
+
+    /// Decodes input up to the end of the content; the next state, and the octets used.
+    pub(super) fn read(mut self, input: &[u8], turn: &mut Turn<'_>) -> (State, usize) {
+        let mut piece = Vec::with_capacity(input.len());
+        let (used, end) = self.decoder.decode(input, &mut piece);
+        self.tally.take(piece, self.decoder.fault(), turn);
+        let finish = |content: Self, turn| content.tally.finish(content.answers, turn);
+        (if end { finish(self, turn) } else { State::Content(self) }, used)
+    }
+}
+
+/// What has come of a message, and whether it is lost.
+#[derive(Debug)]
+pub(super) struct Tally {
     hops: HopCounter,
     octets: u64,
     octets_max: u64,
@@ -24,11 +46,9 @@ pub(super) struct Content {
     discarded: bool,
 }
 
-impl Content {
-    pub(super) fn new(answers: Answers, settings: &Settings) -> Self {
+impl Tally {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            answers,
-            decoder: Decoder::new(settings.bare_line_ends),
             hops: HopCounter::default(),
             octets: 0,
             octets_max: settings.limits.message_octets_max,
@@ -37,13 +57,16 @@ impl Content {
         }
     }
 
-    /// Decodes input up to the end of the content; the next state, and the octets used.
-    pub(super) fn read(mut self, input: &[u8], turn: &mut Turn<'_>) -> (State, usize) {
-        let mut piece = Vec::with_capacity(input.len());
-        let (used, end) = self.decoder.decode(input, &mut piece);
+    /// Hands on a piece, unless the message is lost.
+    pub(super) fn take(
+        &mut self,
+        piece: Vec<u8>,
+        fault: Option<ContentFault>,
+        turn: &mut Turn<'_>,
+    ) {
         self.octets += piece.len() as u64;
         self.hops.look(&piece);
-        self.lost = self.judge();
+        self.lost = self.judge(fault);
         match &self.lost {
             None if !piece.is_empty() => turn.outputs.push_back(Output::Content(piece)),
             Some(_) if !self.discarded => {
@@ -52,29 +75,34 @@ impl Content {
             }
             _ => {}
         }
-        (if end { self.finish(turn) } else { State::Content(self) }, used)
+    }
+
+    /// Why the message is lost, if it is.
+    pub(super) fn refusal(&self) -> Option<&Reply> {
+        self.lost.as_ref()
     }
 
     /// Why what came so far is lost. Which reason counts depends on the content, and not on the
     /// pieces it came in.
-    fn judge(&self) -> Option<Reply> {
+    fn judge(&self, fault: Option<ContentFault>) -> Option<Reply> {
         if self.octets > self.octets_max {
             return Some(too_large(self.octets_max));
         }
         if self.hops.hops() > HOPS_MAX {
             return Some(reply::LOOP);
         }
-        let text = match self.decoder.fault()? {
+        let text = match fault? {
             ContentFault::Nul => "a message may not hold NUL",
             ContentFault::BareLineEnd => "a CR or LF stands alone, lines end with CR LF",
         };
         Some(reply::BAD_CONTENT.with_text(text))
     }
 
-    fn finish(self, turn: &mut Turn<'_>) -> State {
+    /// Has the message kept, or tells why it is lost.
+    pub(super) fn finish(self, answers: Answers, turn: &mut Turn<'_>) -> State {
         match self.lost {
-            None => turn.ask(Output::Commit, State::Committing(self.answers)),
-            Some(refusal) => self.answers.give(&refusal, turn),
+            None => turn.ask(Output::Commit, State::Committing(answers)),
+            Some(refusal) => answers.give(&refusal, turn),
         }
     }
 }

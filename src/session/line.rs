@@ -17,8 +17,8 @@ pub(super) enum Line<'a> {
     Whole(&'a [u8]),
     /// A line over the bound; its octets are gone.
     TooLong,
-    /// A line that ended in LF alone.
-    BareLineFeed,
+    /// A line that ended in LF alone, without it.
+    BareLineFeed(&'a [u8]),
 }
 
 /// Cuts input into lines; content takes what is left as it is.
@@ -74,7 +74,7 @@ impl LineReader {
         let line = match self.input.get(..end).unwrap_or_default() {
             _ if too_long => Line::TooLong,
             [whole @ .., b'\r'] => Line::Whole(whole),
-            _ => Line::BareLineFeed,
+            line => Line::BareLineFeed(line),
         };
         let read = read(line);
         self.consume(end + 1);
@@ -90,7 +90,7 @@ mod tests {
         let kind = |line: Line<'_>| match line {
             Line::Whole(_) => 'w',
             Line::TooLong => 'l',
-            Line::BareLineFeed => 'b',
+            Line::BareLineFeed(_) => 'b',
         };
         std::iter::from_fn(|| reader.take(COMMAND_OCTETS_MAX, kind)).collect()
     }

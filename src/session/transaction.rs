@@ -9,13 +9,14 @@ use super::{Accepted, Settings};
 use crate::envelope::{Envelope, Recipient};
 use crate::registry::offer::Protocol;
 use crate::registry::trace::{self, With};
+use crate::syntax::parameter::body::Body;
 use crate::syntax::parameter::{MailParameters, RcptParameters};
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 
 /// Up to this many recipients a repeated one is found by looking at each.
 const SEARCHED_MAX: usize = 16;
 
-/// A transaction between MAIL and DATA.
+/// A transaction between MAIL and its content.
 #[derive(Debug)]
 pub(super) struct Transaction {
     hello: Hello,
@@ -47,6 +48,11 @@ impl Transaction {
     /// Whether the client said EHLO.
     pub(super) fn is_extended(&self) -> bool {
         self.hello.extended
+    }
+
+    /// Whether the content may be any octets, so that only BDAT can bring it (RFC 3030 3).
+    pub(super) fn is_binary(&self) -> bool {
+        self.parameters.body == Some(Body::BinaryMime)
     }
 
     /// How many copies or answers it comes to.

@@ -36,12 +36,18 @@ impl Turn<'_> {
 
     /// Refuses a command that `state` does not allow, and says which one it waits for.
     pub(super) fn refuse_order(&mut self, state: State) -> State {
-        let text = match &state {
+        let refusal = reply::BAD_SEQUENCE.with_text(self.wants(&state));
+        self.stay(refusal, state)
+    }
+
+    /// Which command `state` waits for.
+    pub(super) fn wants(&self, state: &State) -> &'static str {
+        match state {
             State::Greeted => "say hello first",
             State::Transaction(_) => "a transaction is open already",
+            State::Chunks(_) => "the content comes in chunks, say BDAT or RSET",
             _ => "say MAIL first",
-        };
-        self.stay(reply::BAD_SEQUENCE.with_text(text), state)
+        }
     }
 
     /// Asks the driver something, and waits in `state` for its answer.

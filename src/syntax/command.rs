@@ -41,6 +41,10 @@ pub enum Command {
     },
     /// DATA
     Data,
+    /// BDAT
+    Bdat(Chunk),
+    /// BDAT that can't be read, and its refusal. Nobody knows where the next command begins.
+    BadBdat(Reply),
     /// RSET
     Rset,
     /// NOOP
@@ -64,6 +68,15 @@ pub enum Command {
     Xclient(Box<Claim>),
 }
 
+/// What BDAT says of the octets behind it (RFC 3030 2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// How many they are.
+    pub octets: u64,
+    /// Whether they end the content.
+    pub is_last: bool,
+}
+
 /// What a session understands.
 #[derive(Clone, Copy, Debug)]
 pub struct Grammar<'a> {
@@ -76,6 +89,19 @@ pub struct Grammar<'a> {
 impl Grammar<'_> {
     /// Reads a line without its CRLF.
     pub fn parse(self, line: &[u8]) -> Result<Command, Reply> {
+        self.parse_line(line).or_else(|refusal| self.refuse(line, refusal))
+    }
+
+    /// What a line comes to that is refused as it is.
+    pub fn refuse(self, line: &[u8], refusal: Reply) -> Result<Command, Reply> {
+        let name = line.trim_ascii().split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        match self.offer.verb(name) {
+            Known::Served(Verb::Bdat) => Ok(Command::BadBdat(refusal)),
+            _ => Err(refusal),
+        }
+    }
+
+    fn parse_line(self, line: &[u8]) -> Result<Command, Reply> {
         let octets = line.len() + 2;
         if !line.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t')) {
             return Err(reply::BAD_OCTETS);
@@ -100,6 +126,7 @@ impl Grammar<'_> {
             Verb::Mail => self.parse_mail(argument),
             Verb::Rcpt => self.parse_rcpt(argument),
             Verb::Data => bare(argument, Command::Data),
+            Verb::Bdat => parse_bdat(argument).map(Command::Bdat),
             Verb::Rset => bare(argument, Command::Rset),
             Verb::Quit => bare(argument, Command::Quit),
             Verb::Noop => Ok(Command::Noop),
@@ -184,6 +211,18 @@ fn bare(argument: &str, command: Command) -> Result<Command, Reply> {
     }
 }
 
+/// A size of up to 20 digits, and LAST or nothing.
+fn parse_bdat(argument: &str) -> Result<Chunk, Reply> {
+    let (digits, rest) = argument.split_once(' ').unwrap_or((argument, ""));
+    let is_number = digits.len() <= 20 && digits.bytes().all(|octet| octet.is_ascii_digit());
+    let octets = digits.parse().ok().filter(|_| is_number);
+    let is_last = rest.trim_start().eq_ignore_ascii_case("LAST");
+    match octets {
+        Some(octets) if is_last || rest.is_empty() => Ok(Chunk { octets, is_last }),
+        _ => Err(reply::BAD_ARGUMENT.with_text("say BDAT, the number of octets, and LAST or not")),
+    }
+}
+
 fn parse_auth(argument: &str) -> Result<Command, Reply> {
     let (name, initial) = match argument.split_once(' ') {
         Some((name, initial)) => (name, Some(initial.trim_start())),
@@ -263,6 +302,39 @@ mod tests {
             ("NOOP\u{c}", 500),
         ] {
             assert_eq!(code(line, false), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_has_a_size_or_ends_the_session() {
+        let chunk = |octets, is_last| Ok(Command::Bdat(Chunk { octets, is_last }));
+        for (line, expected) in [
+            ("BDAT 0", chunk(0, false)),
+            ("bdat 18446744073709551615 last ", chunk(u64::MAX, true)),
+            ("BDAT  00000000000000000012  LAST", chunk(12, true)),
+        ] {
+            assert_eq!(parse(line.as_bytes(), true), expected, "{line}");
+        }
+        for line in [
+            "BDAT",
+            "BDAT ",
+            "BDAT LAST",
+            "BDAT -1",
+            "BDAT +1",
+            "BDAT 1x",
+            "BDAT 0x10",
+            "BDAT 1LAST",
+            "BDAT 1 FIRST",
+            "BDAT 1 LAST LAST",
+            "BDAT 18446744073709551616",
+            "BDAT 000000000000000000001",
+            "BDAT 1\u{e9}",
+            "BDAT\t1",
+            "BDAT 1\r",
+            &format!("BDAT {}1", " ".repeat(1_100)),
+        ] {
+            let read = parse(line.as_bytes(), false);
+            assert!(matches!(read, Ok(Command::BadBdat(_))), "{line:?} {read:?}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! arrives in (rfc5321bis 2.3.8, 4.1.1.4, 4.5.2), and that decoding what was encoded gives the
 //! same octets. Bare CR and LF are either normalised to CRLF or counted as a fault; NUL always is.
 
+pub mod chunk;
+
 use memchr::{memchr3, memrchr};
 
 /// What happens to a CR or LF that stands alone.

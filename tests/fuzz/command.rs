@@ -18,6 +18,8 @@ pub(crate) const WORDS: &[&str] = &[
     "EHLO ",
     "HELO ",
     "DATA",
+    "BDAT ",
+    " LAST",
     "RSET",
     "NOOP",
     "QUIT",
@@ -83,6 +85,10 @@ pub(crate) fn print(command: &Command) -> String {
             line
         }
         Command::Data => "DATA".into(),
+        Command::Bdat(chunk) => {
+            format!("BDAT {}{}", chunk.octets, if chunk.is_last { " LAST" } else { "" })
+        }
+        Command::BadBdat(refusal) => panic!("a refusal: {refusal}"),
         Command::Rset => "RSET".into(),
         Command::Noop => "NOOP".into(),
         Command::Quit => "QUIT".into(),
@@ -139,6 +145,7 @@ fn check_by(parse: fn(&[u8]) -> Result<Command, Reply>, line: &[u8], random: &mu
         assert_eq!(parse(&other), read);
     }
     match read {
+        Ok(Command::BadBdat(refusal)) | Err(refusal) => check_refusal(&refusal),
         Ok(command) => {
             assert!(
                 line.iter()
@@ -147,6 +154,5 @@ fn check_by(parse: fn(&[u8]) -> Result<Command, Reply>, line: &[u8], random: &mu
             let printed = print(&command);
             assert_eq!(parse(printed.as_bytes()), Ok(command), "{printed}");
         }
-        Err(refusal) => check_refusal(&refusal),
     }
 }

@@ -51,6 +51,8 @@ fn ours(line: &[u8]) -> Meaning {
         }
         Ok(Command::Rcpt { path, .. }) => Meaning::Rcpt { path: path.to_string() },
         Ok(Command::Data) => Meaning::Other("DATA"),
+        Ok(Command::Bdat(_)) => Meaning::Other("BDAT"),
+        Ok(Command::BadBdat(refusal)) => Meaning::Refused(refusal.code),
         Ok(Command::Rset) => Meaning::Other("RSET"),
         Ok(Command::Noop) => Meaning::Other("NOOP"),
         Ok(Command::Quit) => Meaning::Other("QUIT"),

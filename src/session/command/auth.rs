@@ -47,7 +47,7 @@ pub(in super::super) fn challenged(hello: Hello, challenge: &[u8], turn: &mut Tu
 pub(in super::super) fn read(line: Line<'_>) -> Result<Response, Reply> {
     match line {
         Line::TooLong => Err(reply::RESPONSE_TOO_LONG),
-        Line::BareLineFeed => Err(reply::BARE_LINE_FEED),
+        Line::BareLineFeed(_) => Err(reply::BARE_LINE_FEED),
         Line::Whole(line) if line.len() > LINE_OCTETS_MAX => Err(reply::RESPONSE_TOO_LONG),
         Line::Whole(b"*") => Err(reply::AUTH_CANCELLED),
         Line::Whole(line) => sasl::parse_response(line).ok_or(reply::BAD_RESPONSE),

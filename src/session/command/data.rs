@@ -15,6 +15,10 @@ pub(super) fn data(state: State, turn: &mut Turn<'_>) -> State {
         let refusal = reply::BAD_SEQUENCE.with_text("no recipient was accepted");
         return turn.stay(refusal, State::Transaction(transaction));
     }
+    if transaction.is_binary() {
+        let refusal = reply::BAD_SEQUENCE.with_text("binary content comes by BDAT");
+        return turn.stay(refusal, State::Transaction(transaction));
+    }
     turn.reply(reply::START_CONTENT);
     let (accepted, answers) = transaction.close(turn.settings);
     let content = Content::new(answers, turn.settings);

@@ -16,7 +16,10 @@ pub(in super::super) struct Hello {
 }
 
 /// Greets back and drops any open transaction (rfc5321bis 4.1.4).
-pub(super) fn hello(hello: Hello, turn: &mut Turn<'_>) -> State {
+pub(super) fn hello(state: State, hello: Hello, turn: &mut Turn<'_>) -> State {
+    if let State::Chunks(chunks) = state {
+        chunks.abandon(turn);
+    }
     let settings = turn.settings;
     let offered = if hello.extended { settings.offer.ehlo_text() } else { "" };
     let welcome = reply::HELLO;

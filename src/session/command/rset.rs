@@ -8,6 +8,7 @@ use crate::registry::reply;
 pub(super) fn rset(state: State, turn: &mut Turn<'_>) -> State {
     let state = match state {
         State::Transaction(transaction) => State::Ready(transaction.into_hello()),
+        State::Chunks(chunks) => chunks.abandon(turn),
         state => state,
     };
     turn.stay(reply::OK, state)
