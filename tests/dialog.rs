@@ -37,7 +37,8 @@ use machine::Machine;
 const HELLO: (&str, &str) = (
     "EHLO c.example\r\n",
     "220 mx.example ESMTP Angarium\r\n250-mx.example at your service\r\n250-PIPELINING\r\n\
-     250-SIZE 10000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n",
+     250-SIZE 10000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n\
+     250 CHUNKING\r\n",
 );
 const MAIL: (&str, &str) = (
     "MAIL FROM:<s@c.example>\r\nRCPT TO:<a@local.example>\r\n",
