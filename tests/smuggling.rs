@@ -4,7 +4,8 @@
 //! transaction, in one piece and cut at each octet. All of them go into a session, and what it
 //! accepts goes on as a next hop would get it; known attacks go through a running daemon, from a
 //! client whose bare line ends are refused and from one for whom they are normalised, to a strict
-//! next hop and to a lax one. A second message anywhere, or a bare CR or LF on the way out, fails.
+//! next hop and to a lax one. The same goes in by BDAT, whose content may hold any of it, and out by
+//! DATA. A second message anywhere, or a bare CR or LF on the way out, fails.
 //! `ANGARIUM_LONG` makes the strings longer.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
@@ -147,6 +148,34 @@ fn the_end_of_content_does_end_it() {
     }
 }
 
+/// Content in chunks that end after so many octets each, and at its end.
+fn chunks(content: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let (mut begin, mut wire) = (0, Vec::new());
+    for end in cuts.iter().copied().chain([content.len()]) {
+        let last = if end == content.len() { " LAST" } else { "" };
+        wire.extend(format!("BDAT {}{last}\r\n", end - begin).bytes());
+        wire.extend(&content[std::mem::replace(&mut begin, end)..end]);
+    }
+    wire
+}
+
+#[test]
+fn chunks_hold_what_they_hold() {
+    let opening = OPENING.strip_suffix("DATA\r\n").unwrap();
+    let longest = if support::long() { 5 } else { 4 };
+    for middle in (0..=longest).flat_map(strings) {
+        for bare in [BareLineEnds::Refuse, BareLineEnds::Normalise] {
+            let settings = settings(bare);
+            let content = [TEXT.as_bytes(), &middle, SMUGGLED.as_bytes()].concat();
+            for cuts in ways(&middle, true) {
+                let cuts: Vec<usize> = cuts.iter().map(|cut| TEXT.len() + cut).collect();
+                let wire = [opening.as_bytes(), &chunks(&content, &cuts), b"QUIT\r\n"].concat();
+                check(&play(&settings, [&wire[..]]), &middle, &settings);
+            }
+        }
+    }
+}
+
 /// A daemon between clients and two next hops; 127.0.0.2 may send bare line ends.
 struct Relay {
     daemon: Daemon,
@@ -188,6 +217,25 @@ impl Relay {
         client.quit();
     }
 
+    /// The same in one chunk or two.
+    fn attack_by_chunks(&mut self, client: &str, middle: &[u8], cut: Option<usize>) {
+        let shown = middle.escape_ascii();
+        let mut client = Client::connect_from(client.parse().unwrap(), self.daemon.addr());
+        client.try_hello("EHLO c.example").unwrap();
+        client.envelope("a@c.example", &["u@strict.example", "u@lax.example"]);
+        let cuts: Vec<usize> = cut.iter().map(|cut| TEXT.len() + cut).collect();
+        let content = [TEXT.as_bytes(), middle, SMUGGLED.as_bytes()].concat();
+        client.write(&chunks(&content, &cuts));
+        for _ in &cuts {
+            let reply = client.reply();
+            assert!(matches!(reply.code, 250 | 554), "{shown}: {reply:?}");
+        }
+        let reply = client.reply();
+        assert!(matches!(reply.code, 250 | 554 | 503), "{shown}: {reply:?}");
+        self.accepted += usize::from(reply.code == 250);
+        client.quit();
+    }
+
     /// Each message has come to both next hops as one, and clean.
     fn check(self) {
         let both =
@@ -207,6 +255,21 @@ impl Relay {
             assert!(!has_bare(&wire) && !wire.contains(&0), "{}", wire.escape_ascii());
         }
     }
+}
+
+#[test]
+fn no_next_hop_gets_two_messages_of_one_that_came_in_chunks() {
+    let mut relay = Relay::start();
+    for middle in KNOWN.iter().copied().chain(["\r\n.\r\n"]) {
+        for client in ["127.0.0.1", "127.0.0.2"] {
+            relay.attack_by_chunks(client, middle.as_bytes(), None);
+            for cut in 0..=middle.len() {
+                relay.attack_by_chunks(client, middle.as_bytes(), Some(cut));
+            }
+        }
+    }
+    assert!(relay.accepted > 60, "{} were accepted", relay.accepted);
+    relay.check();
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
+mod chunks;
 mod command;
 mod content;
 mod differential;
@@ -123,6 +124,11 @@ fn headers() {
 #[test]
 fn contents() {
     fuzz(&content::TARGET);
+}
+
+#[test]
+fn chunks_of_content() {
+    fuzz(&chunks::TARGET);
 }
 
 #[test]
