@@ -1,7 +1,7 @@
 //! Runs the dialogue scripts of `tests/delivery/*.smtp` against the sending state machine.
 //!
 //! `S:` is a line of the next hop, `C:` a line that the client must send next, `content` stands where
-//! the client must send the content, `close` where the next hop drops the connection, `silence`
+//! the client must send the content, `chunk` that of a BDAT, `close` where the next hop drops the connection, `silence`
 //! where it says nothing for too long. `to` names the recipients, `with` the parameters of MAIL and
 //! `each` those of every RCPT, as far as they are offered; `lmtp`, `size N` and `probe` set the
 //! transaction up, `again` starts another one on the same connection. `= delivered`,
@@ -86,6 +86,11 @@ impl Player {
                     self.said.push_str("content\r\n");
                     self.dialog.handle_content_sent();
                 }
+                Output::SendChunk { command, .. } => {
+                    self.said.push_str(str::from_utf8(&command).unwrap());
+                    self.said.push_str("chunk\r\n");
+                    self.dialog.handle_content_sent();
+                }
                 Output::Finished(outcomes) => self.outcomes.extend(outcomes),
                 Output::StartTls => self.said.push_str("handshake\r\n"),
                 Output::Close => self.said.push_str("closed\r\n"),
@@ -128,7 +133,7 @@ impl Player {
             self.expect_outcome(outcome);
         } else {
             match line {
-                "content" => self.expect_said("content"),
+                "content" | "chunk" => self.expect_said(line),
                 "handshake" => self.expect_said("handshake"),
                 "secured" => self.dialog.handle_secured(Channel::default()),
                 "verified" => {

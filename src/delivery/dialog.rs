@@ -1,11 +1,12 @@
 //! The sending state machine, SMTP and LMTP, pipelined by a list of expected replies.
 //!
 //! Promises to send nothing before the greeting, nothing that was not offered, and content only
-//! after 354 with a recipient accepted; one outcome per recipient, in order; and, where a
+//! where a recipient was accepted; one outcome per recipient, in order; and, where a
 //! connection breaks, that recipients whose reply was read keep it (rfc5321bis 3.8, RFC 2033 4.2).
 //! Octets and the end of the connection go in by `handle_*`; `poll_output` says what to do next. A
 //! dialogue carries one transaction after the other until it is closed.
 
+mod content;
 mod secure;
 
 use std::collections::VecDeque;
@@ -87,6 +88,16 @@ pub enum Output {
     Ready,
     /// Send the content, dot-stuffed and ended, then call `handle_content_sent`.
     SendContent,
+    /// Send this command, and behind it the next octets of the content as they are, then call
+    /// `handle_content_sent`.
+    SendChunk {
+        /// BDAT, with its CRLF.
+        command: Vec<u8>,
+        /// How many octets.
+        octets: u64,
+        /// They are the last: they must not be sent where the content turns out to be another one.
+        is_last: bool,
+    },
     /// The transaction is over: one outcome per recipient, in order.
     Finished(Vec<Outcome>),
     /// Close the connection; it is of no more use.
@@ -102,7 +113,7 @@ pub enum Phase {
     Command,
     /// DATA.
     DataInitiation,
-    /// The final dot.
+    /// The final dot, or a chunk.
     DataTermination,
     /// Nothing: the connection is idle.
     Idle,
@@ -119,6 +130,8 @@ enum Expect {
     Mail,
     Rcpt(usize),
     Data,
+    /// A chunk that is not the last.
+    Chunk,
     /// The lone dot after a 354 that nobody is to get.
     LoneDot,
     /// The final dot for one recipient, or for all.
@@ -137,6 +150,7 @@ impl Expect {
             Self::Rset | Self::Mail | Self::Quit => Stage::Mail,
             Self::Rcpt(_) => Stage::Recipient,
             Self::Data | Self::LoneDot => Stage::Data,
+            Self::Chunk => Stage::Content,
             Self::Final(_) => Stage::Final,
             Self::Noop => Stage::Noop,
         }
@@ -150,6 +164,8 @@ struct Progress {
     outcomes: Vec<Option<Outcome>>,
     accepted: Vec<usize>,
     sending_content: bool,
+    /// Octets of the content that no chunk has taken yet.
+    left: u64,
     /// A reply other than 421 came to it.
     heard: bool,
 }
@@ -232,6 +248,7 @@ impl Dialog {
     pub fn begin(&mut self, transaction: Transaction) {
         let outcomes = vec![None; transaction.recipients.len()];
         let progress = Progress {
+            left: transaction.size,
             transaction,
             outcomes,
             accepted: vec![],
@@ -281,20 +298,6 @@ impl Dialog {
         }
     }
 
-    /// Tells that the content and its final dot were handed to the connection.
-    pub fn handle_content_sent(&mut self) {
-        let Some(progress) = &mut self.progress else { return };
-        progress.sending_content = false;
-        match self.protocol {
-            Protocol::Smtp => self.expected.push_back(Expect::Final(None)),
-            Protocol::Lmtp => {
-                self.expected.extend(
-                    progress.accepted.iter().map(|&recipient| Expect::Final(Some(recipient))),
-                );
-            }
-        }
-    }
-
     /// Tells that the connection is gone or unusable, and why; also on a timeout.
     pub fn handle_break(&mut self, why: &str) {
         let stage = self.stage();
@@ -321,7 +324,7 @@ impl Dialog {
             None => Phase::Idle,
             Some(Expect::Greeting) => Phase::Greeting,
             Some(Expect::Data) => Phase::DataInitiation,
-            Some(Expect::Final(_) | Expect::LoneDot) => Phase::DataTermination,
+            Some(Expect::Final(_) | Expect::LoneDot | Expect::Chunk) => Phase::DataTermination,
             Some(_) => Phase::Command,
         }
     }
@@ -383,8 +386,11 @@ impl Dialog {
             parameters.write(&mut rcpt, |parameter| self.features.takes(parameter));
             self.unsent.push_back((rcpt, Expect::Rcpt(index)));
         }
-        let last = if transaction.probe { ("RSET", Expect::Rset) } else { ("DATA", Expect::Data) };
-        self.unsent.push_back((last.0.to_owned(), last.1));
+        if transaction.probe {
+            self.unsent.push_back(("RSET".to_owned(), Expect::Rset));
+        } else if !self.takes_chunks() {
+            self.unsent.push_back(("DATA".to_owned(), Expect::Data));
+        }
     }
 
     /// Sends what may be sent now: everything where pipelining is offered, else one command.
@@ -420,6 +426,7 @@ impl Dialog {
             Expect::Mail => self.mailed(reply),
             Expect::Rcpt(recipient) => self.recipient_judged(recipient, reply),
             Expect::Data => self.data_answered(reply),
+            Expect::Chunk => self.chunk_answered(reply),
             Expect::LoneDot => self.finish(),
             Expect::Final(recipient) => self.content_judged(recipient, reply),
             Expect::Noop => self.nooped(reply),
@@ -505,6 +512,7 @@ impl Dialog {
         if nobody && !progress.transaction.probe {
             self.give_up_envelope();
         }
+        self.begin_chunks();
     }
 
     /// Nobody will get the content: what is unsent of the envelope stays unsent.
@@ -515,34 +523,6 @@ impl Dialog {
             if self.expected.is_empty() {
                 self.finish();
             }
-        }
-    }
-
-    fn data_answered(&mut self, reply: &ServerReply) {
-        let Some(progress) = &mut self.progress else { return };
-        let go = reply.code / 100 == 3;
-        if go && progress.accepted.is_empty() {
-            self.outputs.push_back(Output::Send(b".\r\n".to_vec()));
-            self.expected.push_back(Expect::LoneDot);
-        } else if go {
-            progress.sending_content = true;
-            self.outputs.push_back(Output::SendContent);
-        } else {
-            progress.settle_open(&outcome::of_reply(Stage::Data, reply));
-            self.needs_reset = true;
-            self.finish();
-        }
-    }
-
-    fn content_judged(&mut self, recipient: Option<usize>, reply: &ServerReply) {
-        let Some(progress) = &mut self.progress else { return };
-        let outcome = outcome::of_reply(Stage::Final, reply);
-        match recipient {
-            Some(recipient) => progress.settle(recipient, outcome),
-            None => progress.settle_open(&outcome),
-        }
-        if self.expected.is_empty() {
-            self.finish();
         }
     }
 

@@ -113,7 +113,7 @@ mod tests {
                         probe: false,
                         ..Transaction::probe("")
                     }),
-                    Output::SendContent => dialog.handle_content_sent(),
+                    Output::SendContent | Output::SendChunk { .. } => dialog.handle_content_sent(),
                     Output::Finished(_) => return dialog.finding().clone(),
                     Output::Send(_) | Output::StartTls | Output::Close => {}
                 }

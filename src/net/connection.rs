@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
@@ -61,7 +62,7 @@ pub trait Source {
     fn rewind(&mut self);
 
     /// The next piece; `None` at the end. An error means that the content must not be finished.
-    fn next_piece(&mut self) -> Result<Option<bytes::Bytes>, String>;
+    fn next_piece(&mut self) -> Result<Option<Bytes>, String>;
 }
 
 /// No content at all, for probes.
@@ -70,7 +71,7 @@ pub struct NoContent;
 impl Source for NoContent {
     fn rewind(&mut self) {}
 
-    fn next_piece(&mut self) -> Result<Option<bytes::Bytes>, String> {
+    fn next_piece(&mut self) -> Result<Option<Bytes>, String> {
         Ok(None)
     }
 }
@@ -88,6 +89,8 @@ pub struct Connection {
     times: Times,
     messages: u32,
     secured: Option<Secured>,
+    /// What of the content was read and belongs to the next chunk.
+    rest: Bytes,
 }
 
 impl Connection {
@@ -98,6 +101,7 @@ impl Connection {
         content: &mut impl Source,
     ) -> Vec<Outcome> {
         content.rewind();
+        self.rest.clear();
         self.messages += u32::from(!transaction.probe);
         self.dialog.begin(transaction);
         self.finish_transaction(content).await
@@ -193,6 +197,9 @@ impl Connection {
             match self.dialog.poll_output() {
                 Some(Output::Send(octets)) => drop(self.send(&octets).await),
                 Some(Output::SendContent) => self.send_content(content).await,
+                Some(Output::SendChunk { command, octets, is_last }) => {
+                    self.send_chunk(command, octets, is_last, content).await;
+                }
                 Some(Output::StartTls) => return Progress::StartTls,
                 Some(Output::Ready) => return Progress::Ready,
                 Some(Output::Finished(outcomes)) => return Progress::Finished(outcomes),
@@ -254,6 +261,43 @@ impl Connection {
         }
     }
 
+    /// Streams a chunk. The next hop has the message with the last octet of the last one, so that
+    /// these wait until the content is known to be whole.
+    async fn send_chunk(
+        &mut self,
+        command: Vec<u8>,
+        octets: u64,
+        is_last: bool,
+        content: &mut impl Source,
+    ) {
+        let (mut wire, mut left) = (command, octets);
+        while left > 0 {
+            while self.rest.is_empty() {
+                match content.next_piece() {
+                    Ok(Some(piece)) => self.rest = piece,
+                    Ok(None) => return self.dialog.handle_content_lost("the content is cut short"),
+                    Err(why) => return self.dialog.handle_content_lost(&why),
+                }
+            }
+            let fits =
+                usize::try_from(left).map_or(self.rest.len(), |left| left.min(self.rest.len()));
+            wire.extend_from_slice(&self.rest.split_to(fits));
+            left -= fits as u64;
+            if wire.len() > SEND_OCTETS && left > 0 {
+                if !self.send_piece(&wire).await {
+                    return;
+                }
+                wire.clear();
+            }
+        }
+        if is_last && let Err(why) = is_whole(&self.rest, content) {
+            return self.dialog.handle_content_lost(&why);
+        }
+        if self.send_piece(&wire).await {
+            self.dialog.handle_content_sent();
+        }
+    }
+
     /// A piece of content. Who stops reading may have said why: that counts more than the break.
     async fn send_piece(&mut self, wire: &[u8]) -> bool {
         let sent = timeout(self.times.data_block, self.write(wire)).await;
@@ -268,6 +312,14 @@ impl Connection {
         }
         self.dialog.handle_break(&why);
         false
+    }
+}
+
+/// Whether content has come to its end, and is what was stored.
+fn is_whole(rest: &Bytes, content: &mut impl Source) -> Result<(), String> {
+    match content.next_piece()? {
+        None if rest.is_empty() => Ok(()),
+        _ => Err("the content is longer than it was".to_owned()),
     }
 }
 

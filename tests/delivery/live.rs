@@ -86,7 +86,7 @@ fn send(daemon: &Daemon, script: &str, content: &[u8]) {
 fn serve(name: &str, script: &str, stream: &mut TcpStream, content: &[u8]) -> usize {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut input = BufReader::new(stream.try_clone().unwrap());
-    let mut taken = 0;
+    let (mut taken, mut chunks, mut bdat) = (0, Vec::new(), String::new());
     for line in script.lines() {
         if let Some(said) = line.strip_prefix("S: ") {
             // Who was told enough may be gone already.
@@ -101,6 +101,14 @@ fn serve(name: &str, script: &str, stream: &mut TcpStream, content: &[u8]) -> us
             input.read_line(&mut heard).unwrap();
             let heard = heard.strip_suffix("\r\n").unwrap_or_else(|| panic!("{name}: no line end"));
             assert_eq!(without_size(heard), without_size(expected), "{name}");
+            heard.clone_into(&mut bdat);
+        } else if line == "chunk" {
+            let size = bdat.split(' ').nth(1).unwrap().parse().unwrap();
+            input.by_ref().take(size).read_to_end(&mut chunks).unwrap();
+            if bdat.ends_with(" LAST") {
+                assert!(std::mem::take(&mut chunks).ends_with(content), "{name}: another content");
+                taken += 1;
+            }
         } else if line == "content" {
             receive(name, &mut input, content);
             taken += 1;
@@ -111,8 +119,12 @@ fn serve(name: &str, script: &str, stream: &mut TcpStream, content: &[u8]) -> us
     taken
 }
 
-/// The size of a message with its trace field differs from that of the script.
+/// The size of a message with its trace field differs from that of the script, and so does that of
+/// its last chunk.
 fn without_size(line: &str) -> String {
+    if line.starts_with("BDAT ") && line.ends_with(" LAST") {
+        return "BDAT n LAST".to_owned();
+    }
     line.split(' ').filter(|word| !word.starts_with("SIZE=")).collect::<Vec<_>>().join(" ")
 }
 

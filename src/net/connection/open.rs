@@ -4,6 +4,7 @@
 //! again without the hybrid key share and then, where nothing forbids it, in clear; and that what
 //! worked is remembered, so that only the first connection pays for it.
 
+use bytes::Bytes;
 use rustls::pki_types::ServerName;
 
 use super::{Connection, NoContent, Progress, Times};
@@ -116,6 +117,7 @@ impl Opening<'_> {
             times: self.times,
             messages: 0,
             secured: None,
+            rest: Bytes::new(),
         };
         if self.next_hop.transport == Transport::Smtps {
             self.secure(&mut connection, address, fallback).await?;
