@@ -17,7 +17,9 @@
 //!   while it waits;
 //! - nothing is tried before its time, no route, tenant or site gets more than it may have, and
 //!   each recipient ends once;
-//! - nothing expires without an attempt, or a probe of its site, that failed after its deadline;
+//! - nothing expires without an attempt, or a probe of its site, that failed after its time, unless its
+//!   sender set a deadline and wants it back then;
+//! - what is to be released at a time comes at that time;
 //! - every call is a bounded number of steps, whatever is queued. Those that name a message take as
 //!   many steps as it has jobs, and moving a route takes one for each tenant and each flow of its
 //!   site with ready jobs.
@@ -45,6 +47,7 @@ mod settle;
 mod site;
 mod slab;
 mod slots;
+mod timing;
 mod view;
 mod wheel;
 mod window;
@@ -72,6 +75,7 @@ pub use site::Limits;
 use site::Site;
 use slab::Slab;
 use slots::Slots;
+pub use timing::{Deadline, Timing};
 pub use view::{Learned, OutageState, RateState, Share, SiteState, Waits};
 use wheel::Wheel;
 
@@ -108,6 +112,7 @@ enum Timer {
     Route(u32),
     Tenant(u32),
     Deadline(u32),
+    Warning(u32),
 }
 
 /// The scheduler. Owned by one task.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{
     Assignment, Attempt, Backoff, Band, Class, Decision, Job, Limits, Notice, Options, Pace, Pick,
-    RouteId, Scheduler, SiteId, TenantLimits, Verdict,
+    RouteId, Scheduler, SiteId, TenantLimits, Timing, Verdict,
 };
 
 const MESSAGES: u64 = 10_000;
@@ -54,7 +54,7 @@ fn job(scheduler: &mut Scheduler, counter: u64) -> Job {
         due_ms: 0,
         arrived_ms: arrived_ms(counter),
         lifetime: 0,
-        deadline_ms: None,
+        timing: Timing::default(),
         held: false,
         tag: 0,
     }

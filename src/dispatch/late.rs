@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use angarium_queue::entry::RecipientState;
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{Assignment, Decision, Job, Notice, Recipients, Waits};
 
@@ -25,6 +26,8 @@ use crate::syntax::path::ReversePath;
 const REPORTS_MAX: usize = 16;
 /// Looked at in one go.
 const NOTICES_MAX: usize = 32;
+/// Why a message ends at its deadline.
+const LATE: &str = "5.4.7 the time that was set for it is over";
 /// How often it is looked whether something has become too old.
 const LOOK_TIME: Duration = Duration::from_millis(500);
 
@@ -47,8 +50,8 @@ impl Dispatcher {
             match self.scheduler.notice(now_ms) {
                 Some(Notice::Waiting(id)) => self.gather(id, now_ms),
                 Some(Notice::Expired(job)) => self.expire(&job, now_ms),
-                // Nothing asks for a deadline yet.
-                Some(Notice::Late(..)) => {}
+                Some(Notice::Ended(job)) => self.end_late(&job, now_ms),
+                Some(Notice::Late(_, id)) => self.gather(id, now_ms),
                 None => return LOOK_TIME,
             }
         }
@@ -132,6 +135,27 @@ impl Dispatcher {
             event::report_put_off(first, "delayed", why);
         }
         self.tell_later(Group { sender: warning.sender, ids }, clock::now_ms());
+    }
+
+    /// A job ends at the deadline that its sender set.
+    fn end_late(&mut self, job: &Assignment, now_ms: u64) {
+        let states = self.spool.get(job.id).map(|stored| stored.recipients).unwrap_or_default();
+        let outcome = |index: &u32| {
+            let last = match states.get(*index as usize) {
+                Some(RecipientState::Pending { reason: Some(reason), .. }) => {
+                    format!("; the last attempt: {reason}")
+                }
+                _ => String::new(),
+            };
+            (*index, Outcome::Deferred(format!("{LATE}{last}")))
+        };
+        let delivery = Delivery {
+            envelope: self.envelope(job.id),
+            outcomes: job.recipients.iter().map(outcome).collect(),
+            finding: Default::default(),
+            tls: None,
+        };
+        self.note(job, &delivery, Decision::Expired, now_ms);
     }
 
     /// A job ends while its next hop can't be reached.

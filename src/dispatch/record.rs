@@ -104,7 +104,7 @@ mod tests {
     use angarium_queue::id::MessageId;
     use angarium_queue::schedule::{
         Backoff, Band, Class, Job, Limits, Options, Pace, Pick, RouteId, Scheduler, SiteId,
-        TenantLimits,
+        TenantLimits, Timing,
     };
 
     use super::*;
@@ -139,7 +139,7 @@ mod tests {
             due_ms: 0,
             arrived_ms: 0,
             lifetime: 0,
-            deadline_ms: None,
+            timing: Timing::default(),
             held: false,
             tag: 0,
         };

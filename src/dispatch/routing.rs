@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use angarium_queue::entry::{RecipientState, Stored};
 use angarium_queue::id::MessageId;
-use angarium_queue::schedule::{Assignment, Band, Class, Job, Pace};
+use angarium_queue::schedule::{Assignment, Band, Class, Job, Pace, Timing};
 use angarium_queue::spool::Standing;
 use bytes::Bytes;
 
@@ -218,7 +218,7 @@ impl Dispatcher {
                 size: arrival.size,
                 arrived_ms: arrival.arrived_ms,
                 lifetime: usize::from(origin == Origin::Report),
-                deadline_ms: None,
+                timing: Timing::default(),
                 held: arrival.held,
                 tag: self.tag,
             };

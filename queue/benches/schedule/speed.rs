@@ -9,7 +9,7 @@ use std::time::Instant;
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{
     Assignment, Attempt, Backoff, Band, Class, Job, Limits, Options, Pace, Pick, RouteId,
-    STEPS_MAX, Scheduler, SiteId, TenantLimits, Verdict,
+    STEPS_MAX, Scheduler, SiteId, TenantLimits, Timing, Verdict,
 };
 
 #[path = "wheel.rs"]
@@ -76,7 +76,7 @@ impl Load {
             due_ms: 0,
             arrived_ms: self.now_ms,
             lifetime: 0,
-            deadline_ms: None,
+            timing: Timing::default(),
             held: false,
             tag: 0,
         };

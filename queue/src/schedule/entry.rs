@@ -3,6 +3,7 @@
 
 use super::job::{Job, Pace, Recipients};
 use super::slab::{Link, Linked, NONE};
+use super::timing::Timing;
 use crate::id::MessageId;
 
 /// Where a job is.
@@ -72,7 +73,7 @@ pub(super) struct Detail {
     pub(super) recipients: Recipients,
     /// The neighbours in the list of the message's jobs.
     pub(super) siblings: Link,
-    pub(super) deadline_ms: Option<u64>,
+    pub(super) timing: Timing,
 }
 
 impl Detail {
@@ -254,7 +255,7 @@ mod tests {
             due_ms: 0,
             arrived_ms: 0,
             lifetime: 9,
-            deadline_ms: None,
+            timing: Timing::default(),
             held: false,
             tag: 3,
         };

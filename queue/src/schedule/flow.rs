@@ -11,6 +11,10 @@ use super::job::{Band, Class};
 use super::list::List;
 use super::slab::{Link, Linked, NONE, Slab};
 
+/// Places for the bands of each class.
+const BANDS: u8 = 8;
+/// Bits of a class and a band.
+const LANE_BITS: u32 = 5;
 /// Streams of one tenant on one route.
 const STREAMS: u64 = 64;
 /// Streams of big messages have numbers from here on.
@@ -118,9 +122,12 @@ impl Chained for Slab<Flow> {
     fn hash(&self, slot: u32) -> u32 {
         let flow = &self[slot];
         match flow.level {
-            Level::Stream => {
-                hash(flow.route, flow.tenant, flow.key << 4 | u32::from(flow.lane), flow.level)
-            }
+            Level::Stream => hash(
+                flow.route,
+                flow.tenant,
+                flow.key << LANE_BITS | u32::from(flow.lane),
+                flow.level,
+            ),
             level => hash(flow.parent, flow.key, 0, level),
         }
     }
@@ -147,7 +154,7 @@ pub(super) struct Path {
 
 impl Path {
     fn lane(&self) -> u8 {
-        self.class as u8 * 4 + self.band as u8
+        self.class as u8 * BANDS + self.band as u8
     }
 }
 
@@ -160,7 +167,7 @@ pub(super) fn stream(sender: u64, big_message: Option<u64>) -> u32 {
 }
 
 pub(super) fn class_of(lane: u8) -> Class {
-    match lane / 4 {
+    match lane / BANDS {
         0 => Class::Submitted,
         1 => Class::Inbound,
         _ => Class::Report,
@@ -168,10 +175,13 @@ pub(super) fn class_of(lane: u8) -> Class {
 }
 
 fn band_of(lane: u8) -> Band {
-    match lane % 4 {
+    match lane % BANDS {
         0 => Band::Urgent,
-        1 => Band::High,
-        2 => Band::Normal,
+        1 => Band::Highest,
+        2 => Band::High,
+        3 => Band::Raised,
+        4 => Band::Normal,
+        5 => Band::Lowered,
         _ => Band::Low,
     }
 }
@@ -180,7 +190,7 @@ fn band_of(lane: u8) -> Band {
 fn quantum(level: Level, key: u32) -> u16 {
     let weight = match level {
         Level::Class => [4, 2, 1].get(key as usize),
-        Level::Band => [16, 8, 4, 1].get(key as usize),
+        Level::Band => [16, 12, 8, 6, 4, 2, 1].get(key as usize),
         Level::Tenant => None,
         Level::Stream if key & BIG != 0 => return UNIT as u16 / 8,
         Level::Stream => None,
@@ -214,7 +224,8 @@ impl Flows {
         if guess != NONE && is_it(guess) {
             return guess;
         }
-        let wanted = hash(path.route, path.tenant, key << 4 | u32::from(lane), Level::Stream);
+        let wanted =
+            hash(path.route, path.tenant, key << LANE_BITS | u32::from(lane), Level::Stream);
         if let Some(stream) = self.chains.find(&self.slab, wanted, is_it) {
             return stream;
         }

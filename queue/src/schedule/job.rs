@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::timing::Timing;
 use crate::id::MessageId;
 
 /// A domain or configured next hop, by a number its owner gives out densely.
@@ -39,17 +40,23 @@ pub enum Class {
     Report,
 }
 
-/// Priority within a class: shares of 16 : 8 : 4 : 1, so that none ever stands still.
+/// Priority within a class: shares of 16 : 12 : 8 : 6 : 4 : 2 : 1, so that none ever stands still.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum Band {
     /// A deadline is set.
     Urgent,
+    /// The most that a sender may ask for.
+    Highest,
     /// More than usual.
     High,
+    /// A little more than usual.
+    Raised,
     /// As usual.
     #[default]
     Normal,
     /// Less than usual.
+    Lowered,
+    /// The least.
     Low,
 }
 
@@ -91,8 +98,8 @@ pub struct Job {
     pub arrived_ms: u64,
     /// Which of the options' lifetimes it has.
     pub lifetime: usize,
-    /// To be delivered by then, if that was asked for.
-    pub deadline_ms: Option<u64>,
+    /// The times that its sender set.
+    pub timing: Timing,
     /// Waits for the operator.
     pub held: bool,
     /// The caller's own number from 0 to 3.

@@ -23,8 +23,10 @@ pub enum Notice {
     Expired(Assignment),
     /// A message has waited for the time after which its sender should know.
     Waiting(MessageId),
-    /// A job is not delivered at its deadline.
+    /// A job is not delivered at its deadline, and goes on.
     Late(JobKey, MessageId),
+    /// A job is not delivered at its deadline, and was to end then. It is forgotten.
+    Ended(Assignment),
 }
 
 /// Up to where messages were looked at for one age.
@@ -41,7 +43,8 @@ struct Cursor {
 pub(super) struct Sweeps {
     expiry: Vec<Cursor>,
     warnings: Vec<Cursor>,
-    late: VecDeque<(JobKey, MessageId)>,
+    /// What timers found.
+    found: VecDeque<Notice>,
 }
 
 impl Sweeps {
@@ -50,14 +53,14 @@ impl Sweeps {
         Self {
             expiry: options.lifetimes_ms.iter().map(cursor).collect(),
             warnings: options.warnings_ms.iter().map(cursor).collect(),
-            late: VecDeque::new(),
+            found: VecDeque::new(),
         }
     }
 
     /// Ages changed; what is late stays late.
     pub(super) fn reset(&mut self, options: &Options) {
-        let late = std::mem::take(&mut self.late);
-        *self = Self { late, ..Self::new(options) };
+        let found = std::mem::take(&mut self.found);
+        *self = Self { found, ..Self::new(options) };
     }
 
     /// A message came: it may be older than those that were looked at.
@@ -68,7 +71,15 @@ impl Sweeps {
     }
 
     pub(super) fn late(&mut self, key: JobKey, id: MessageId) {
-        self.late.push_back((key, id));
+        self.found.push_back(Notice::Late(key, id));
+    }
+
+    pub(super) fn ended(&mut self, job: Assignment) {
+        self.found.push_back(Notice::Ended(job));
+    }
+
+    pub(super) fn waiting(&mut self, id: MessageId) {
+        self.found.push_back(Notice::Waiting(id));
     }
 }
 
@@ -77,8 +88,8 @@ impl Scheduler {
     /// find one. Whoever asks decides how fast such mail leaves.
     pub fn notice(&mut self, now_ms: u64) -> Option<Notice> {
         self.steps = 0;
-        if let Some((key, id)) = self.sweeps.late.pop_front() {
-            return Some(Notice::Late(key, id));
+        if let Some(found) = self.sweeps.found.pop_front() {
+            return Some(found);
         }
         for at in 0..self.sweeps.warnings.len() {
             if let Some(id) = self.next_warning(at, now_ms) {
@@ -99,6 +110,12 @@ impl Scheduler {
         while self.steps < STEPS_MAX / 2 {
             let cursor = self.sweeps.warnings.get(at)?;
             let (id, key) = self.messages.from(cursor.next)?;
+            if self.timing(key).release_ms > 0 {
+                // It has times of its own.
+                self.steps += 1;
+                self.sweeps.warnings.get_mut(at)?.next = after(id);
+                continue;
+            }
             let entry = &self.jobs[key];
             if now_ms.saturating_sub(entry.arrived_ms()) < cursor.age_ms
                 && entry.arrived_ms() <= now_ms
@@ -152,7 +169,7 @@ impl Scheduler {
         let route = &self.routes[self.flows.slab[entry.flow].route];
         let gate = route.gate.as_ref();
         let resumed_ms = gate.map_or(0, |gate| gate.resumed_ms);
-        let over_ms = entry.arrived_ms().saturating_add(self.lifetime_ms(class));
+        let over_ms = self.since_ms(key).saturating_add(self.lifetime_ms(class));
         let since_ms = over_ms.max(entry.due_ms()).max(resumed_ms);
         let paused = gate.is_some_and(|gate| gate.paused);
         let outage = self.sites[route.site].outage();

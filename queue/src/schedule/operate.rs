@@ -30,17 +30,19 @@ impl Scheduler {
             let due_ms = self.jobs[key].due_ms().max(now_ms);
             self.jobs[key].set_due_ms(due_ms);
             self.put(key, if due_ms > now_ms { Place::Waiting } else { Place::Ready }, now_ms);
+            self.watch(key);
         }
     }
 
     /// Makes a waiting message due now, and looks at its site if that can't be reached; false if it
-    /// waited for neither.
+    /// waited for neither. One that its sender has not released yet goes on waiting.
     pub fn retry(&mut self, id: MessageId, now_ms: u64) -> bool {
         let mut found = false;
         for key in self.keys(id) {
             let site = self.routes[self.flows.slab[self.jobs[key].flow].route].site;
             let outage = self.sites[site].outage().is_some();
             match self.jobs[key].place() {
+                Place::Waiting if self.is_unreleased(key) => continue,
                 Place::Waiting => {
                     self.take_out(key, now_ms);
                     self.jobs[key].set_due_ms(now_ms);
@@ -121,7 +123,7 @@ impl Scheduler {
             due_ms: entry.due_ms(),
             arrived_ms: entry.arrived_ms(),
             lifetime: entry.lifetime(),
-            deadline_ms: entry.detail().and_then(|detail| self.details[detail].deadline_ms),
+            timing: self.timing(key),
             held: entry.is_held(),
             tag: entry.tag(),
         }

@@ -12,7 +12,6 @@ use super::job::{Assignment, JobKey, Recipients, RouteId, SiteId};
 use super::list::List;
 use super::slots::bucket;
 use super::{STEPS_MAX, Scheduler, Timer};
-use crate::id::MessageId;
 
 /// What to do next.
 #[derive(PartialEq, Eq, Debug)]
@@ -76,8 +75,8 @@ impl Scheduler {
             self.steps += 1;
             if self.jobs[key].due_ms() > now_ms {
                 // It was too far away for the wheel, or the clock was set back.
-                let due_ms = self.jobs[key].due_ms().max(self.wheel.soonest_ms());
-                self.wheel.insert(&mut self.jobs, key, due_ms);
+                let at_ms = self.wheel_ms(key, now_ms).max(self.wheel.soonest_ms());
+                self.wheel.insert(&mut self.jobs, key, at_ms);
             } else {
                 self.make_ready(key, false, now_ms);
             }
@@ -111,12 +110,8 @@ impl Scheduler {
                 self.wake_tenant(tenant, now_ms);
                 self.retire_tenant(tenant, now_ms);
             }
-            Timer::Deadline(key) => {
-                self.sweeps.late(JobKey(key), MessageId::from_u64(self.jobs[key].id));
-                if let Some(detail) = self.jobs[key].detail() {
-                    self.details[detail].deadline_ms = None;
-                }
-            }
+            Timer::Deadline(key) => self.late(key, now_ms),
+            Timer::Warning(key) => self.warn(key),
         }
     }
 
@@ -139,6 +134,11 @@ impl Scheduler {
         };
         let contended = alone.is_none() && self.is_contended(stream);
         let first = self.flows.slab[stream].rings.old.head;
+        if self.is_too_late(first, now_ms) {
+            self.steps += 1;
+            self.late(first, now_ms);
+            return None;
+        }
         let waited_ms = {
             let entry = &self.jobs[first];
             now_ms.saturating_sub(entry.due_ms().max(entry.arrived_ms()))

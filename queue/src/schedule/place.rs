@@ -7,7 +7,7 @@ use super::flow::{self, Level, Path, Standing};
 use smallvec::smallvec;
 
 use super::entry::{Entry, Place};
-use super::job::{Band, Job, Recipients};
+use super::job::{Job, Recipients};
 use super::list::List;
 use super::site::Shut;
 use super::slab::NONE;
@@ -30,7 +30,7 @@ impl Scheduler {
             site: self.routes[route].site,
             route,
             class: job.class,
-            band: if job.deadline_ms.is_some() { Band::Urgent } else { job.band },
+            band: job.band,
             tenant: job.tenant.0,
             stream: flow::stream(job.stream, big.then(|| job.id.as_u64())),
         };
@@ -41,15 +41,11 @@ impl Scheduler {
         self.count_in(stream);
         self.sweeps.came(job.id);
         self.link_message(key);
-        if job.recipients.len() != 1 || job.deadline_ms.is_some() {
-            let deadline_ms = job.deadline_ms;
+        if job.recipients.len() != 1 {
             let detail = self.detail(key);
             self.details[detail].recipients = job.recipients;
-            self.details[detail].deadline_ms = deadline_ms;
-            if let Some(deadline_ms) = deadline_ms {
-                self.timers.insert((deadline_ms, Timer::Deadline(key)));
-            }
         }
+        self.set_timing(key, job.timing);
         key
     }
 
@@ -76,12 +72,7 @@ impl Scheduler {
         self.count_in(stream);
         self.link_message(key);
         self.set_recipients(key, recipients);
-        let whole = self.jobs[of].detail().and_then(|detail| self.details[detail].deadline_ms);
-        if let Some(deadline_ms) = whole {
-            let detail = self.detail(key);
-            self.details[detail].deadline_ms = whole;
-            self.timers.insert((deadline_ms, Timer::Deadline(key)));
-        }
+        self.set_timing(key, self.timing(of));
         key
     }
 
@@ -124,8 +115,8 @@ impl Scheduler {
         match self.jobs[key].place() {
             Place::Ready => self.make_ready(key, false, now_ms),
             Place::Waiting => {
-                let due_ms = self.jobs[key].due_ms();
-                self.wheel.insert(&mut self.jobs, key, due_ms);
+                let at_ms = self.wheel_ms(key, now_ms);
+                self.wheel.insert(&mut self.jobs, key, at_ms);
             }
             Place::Assigned | Place::Withdrawn | Place::Held => {}
         }
@@ -186,12 +177,10 @@ impl Scheduler {
     pub(super) fn forget(&mut self, key: u32, now_ms: u64) {
         self.take_out(key, now_ms);
         self.unlink_message(key);
+        self.unwatch(key);
         let entry = self.jobs.remove(key);
         if let Some(detail) = entry.detail() {
-            let detail = self.details.remove(detail);
-            if let Some(deadline_ms) = detail.deadline_ms {
-                self.timers.remove(&(deadline_ms, Timer::Deadline(key)));
-            }
+            self.details.remove(detail);
         }
         self.count_out(entry.flow, now_ms);
     }
@@ -302,7 +291,7 @@ impl Scheduler {
             Timer::Site(site) => &mut self.sites[site].rare().wakes_ms,
             Timer::Route(route) => &mut self.routes[route].gate().wakes_ms,
             Timer::Tenant(tenant) => &mut self.tenants.slab[tenant].gate.wakes_ms,
-            Timer::Deadline(_) => return,
+            Timer::Deadline(_) | Timer::Warning(_) => return,
         };
         if at_ms < u64::MAX && (*wakes_ms == 0 || at_ms < *wakes_ms) {
             *wakes_ms = at_ms;
@@ -341,7 +330,7 @@ impl Scheduler {
     }
 
     /// The detail of a job, made if it has none.
-    fn detail(&mut self, key: u32) -> u32 {
+    pub(super) fn detail(&mut self, key: u32) -> u32 {
         if let Some(detail) = self.jobs[key].detail() {
             return detail;
         }

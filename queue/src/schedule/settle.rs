@@ -60,8 +60,9 @@ impl Scheduler {
     fn decide(&mut self, assignment: &Assignment, back: bool, now_ms: u64) -> Decision {
         let key = assignment.key.0;
         let entry = &self.jobs[key];
-        let deadline_ms = entry.arrived_ms().saturating_add(self.lifetime_ms(entry.lifetime()));
-        if assignment.started_ms >= deadline_ms {
+        let lifetime_ms = self.lifetime_ms(entry.lifetime());
+        let deadline_ms = self.since_ms(key).saturating_add(lifetime_ms);
+        if assignment.started_ms >= deadline_ms || self.is_too_late(key, now_ms) {
             self.forget(key, now_ms);
             return Decision::Expired;
         }
@@ -91,7 +92,10 @@ impl Scheduler {
         match self.jobs[key].place() {
             Place::Withdrawn => self.forget(key, now_ms),
             _ if self.jobs[key].is_held() => self.jobs[key].set_place(Place::Held),
-            _ => self.make_ready(key, true, now_ms),
+            _ => {
+                self.make_ready(key, true, now_ms);
+                self.watch(key);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod fairness;
 mod invariants;
 mod properties;
 mod stories;
+mod timing;
 
 use super::*;
 
@@ -62,7 +63,7 @@ impl Rig {
             due_ms: 0,
             arrived_ms: 1_000,
             lifetime: 0,
-            deadline_ms: None,
+            timing: Timing::default(),
             held: false,
             tag: 0,
         }
@@ -114,6 +115,14 @@ impl Rig {
     pub(super) fn done(&mut self, assignment: &Assignment, now_ms: u64) {
         assert_eq!(self.end(assignment, Attempt::default(), now_ms), Decision::Done);
     }
+}
+
+pub(super) fn by(at_ms: u64) -> Option<Deadline> {
+    Some(Deadline { at_ms, ends: false })
+}
+
+pub(super) fn late_at(at_ms: u64) -> Timing {
+    Timing { release_ms: 0, deadline: by(at_ms) }
 }
 
 pub(super) fn failed(assignment: &Assignment) -> Attempt {

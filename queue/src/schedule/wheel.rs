@@ -9,6 +9,8 @@ use super::slab::{Link, Linked, Slab};
 
 /// The finest step.
 const TICK_BITS: u32 = 4;
+/// What is due within this time comes within a step of it.
+pub(super) const EXACT_MS: u64 = 60 << TICK_BITS;
 const LEVELS: usize = 9;
 const SLOT_BITS: u32 = 6;
 const SLOTS: u64 = 1 << SLOT_BITS;

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{
-    Assignment, Attempt, Backoff, Band, Class, Decision, Job, Limit, Limits, Notice, Options, Pace,
-    Pick, Rate, RouteId, STEPS_MAX, Scheduler, Scope, SiteId, TenantLimits, Verdict,
+    Assignment, Attempt, Backoff, Band, Class, Deadline, Decision, Job, Limit, Limits, Notice,
+    Options, Pace, Pick, Rate, RouteId, STEPS_MAX, Scheduler, Scope, SiteId, TenantLimits, Timing,
+    Verdict,
 };
 
 use super::discipline::{self, Discipline, Mail, Next, Outcome, Setup, Start};
@@ -124,7 +125,13 @@ impl Discipline for Ours {
             due_ms: if later { EPOCH_MS + mail.due_us.div_ceil(1000) } else { 0 },
             arrived_ms,
             lifetime: 0,
-            deadline_ms: mail.deadline_in_us.map(|within_us| arrived_ms + within_us / 1000),
+            timing: Timing {
+                release_ms: 0,
+                deadline: mail.deadline_in_us.map(|within_us| Deadline {
+                    at_ms: arrived_ms + within_us / 1000,
+                    ends: false,
+                }),
+            },
             held: false,
             tag: 0,
         };
@@ -180,6 +187,7 @@ impl Discipline for Ours {
             }
             Notice::Waiting(id) => discipline::Notice::Waiting(number(id)),
             Notice::Late(_, id) => discipline::Notice::Late(number(id)),
+            Notice::Ended(_) => panic!("no mail here ends at its deadline"),
         })
     }
 

@@ -265,7 +265,7 @@ fn huge_numbers_overflow_nothing() {
             attempts: u32::MAX,
             stream: u64::MAX,
             lifetime: usize::MAX,
-            deadline_ms: Some(u64::MAX),
+            timing: Timing { release_ms: u64::MAX, deadline: by(u64::MAX) },
             tag: u8::MAX,
             due_ms: if counter == 3 { u64::MAX } else { 0 },
             ..rig.job(counter, 0)
@@ -344,7 +344,7 @@ fn a_reload_forgets_no_deadline_and_no_part_loses_its_own() {
     options.site.recipients_max = 1;
     let mut rig = Rig::new(options.clone(), 1);
     let job =
-        Job { deadline_ms: Some(9_000), recipients: smallvec::smallvec![0, 1], ..rig.job(1, 0) };
+        Job { timing: late_at(9_000), recipients: smallvec::smallvec![0, 1], ..rig.job(1, 0) };
     rig.enqueue(job, 1_000);
     let picked = rig.take_all(1_000);
     assert_eq!(picked.len(), 2);

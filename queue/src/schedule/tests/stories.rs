@@ -350,7 +350,7 @@ fn too_many_connections_narrow_the_window() {
 fn a_deadline_is_told_once_and_not_of_what_has_ended() {
     let mut rig = Rig::new(options(), 1);
     for counter in [1, 2] {
-        let job = Job { deadline_ms: Some(9_000), band: Band::Urgent, ..rig.job(counter, 0) };
+        let job = Job { timing: late_at(9_000), band: Band::Urgent, ..rig.job(counter, 0) };
         rig.enqueue(job, 1_000);
     }
     let picked = rig.take(1_000).unwrap();
