@@ -70,6 +70,12 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// When a message is released that came at `arrived_ms`; from then its lifetime counts. Both in
+    /// ms since the epoch.
+    pub fn released_ms(&self, arrived_ms: u64) -> u64 {
+        self.parameters.hold.map_or(arrived_ms, |hold| hold.release_ms(arrived_ms))
+    }
+
     /// As the queue stores it.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()

@@ -13,4 +13,5 @@ pub mod rate;
 pub mod recipient;
 pub mod sender;
 pub mod tenant;
+pub mod timing;
 pub mod verify;

@@ -36,6 +36,7 @@ use crate::net::clock;
 use crate::net::connection::Times;
 use crate::net::tls::{self, Facts, Link};
 use crate::policy::recipient::{self, Judgement};
+use crate::policy::timing;
 use crate::policy::verify;
 use crate::probe::{Lifetimes, Prober};
 use crate::registry::mechanism::Mechanism;
@@ -79,6 +80,8 @@ pub struct Rules {
     pub hide_client_address: bool,
     /// What holds for what users submit here; none where no users are served.
     pub submission: Option<Arc<submission::Rules>>,
+    /// What senders may ask of time.
+    pub timing: timing::Rules,
     /// Domains and routes.
     pub table: Arc<Table>,
     /// Recipients that would be refused for good are refused for now.
@@ -304,9 +307,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                     return Err(self.shut_out(&refusal).await);
                 }
             }
-            Output::JudgeSender { hello, reverse_path, size } => {
+            Output::JudgeSender { hello, reverse_path, size, hold, deadline } => {
+                let timely = || self.rules.timing.judge(hold, deadline, clock::now_ms());
                 let verdict = match self.visit.judge_sender(&hello, &reverse_path) {
-                    Ok(()) => self.judge_sender(reverse_path, size),
+                    Ok(()) => timely().and_then(|()| self.judge_sender(reverse_path, size)),
                     Err(refusal) => Err(self.turned_away(&refusal, "")),
                 };
                 self.session.handle_sender(verdict, clock::instant());

@@ -38,6 +38,8 @@ use crate::registry::verb::Verb;
 use crate::syntax::command::{Command, Grammar};
 use crate::syntax::content::BareLineEnds;
 use crate::syntax::parameter::RcptParameters;
+use crate::syntax::parameter::deadline::Deadline;
+use crate::syntax::parameter::hold::Hold;
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 use crate::syntax::sasl::Response;
 use crate::syntax::xclient::Claim;
@@ -103,6 +105,10 @@ pub enum Output {
         reverse_path: ReversePath,
         /// Declared octets, 0 where nothing was declared.
         size: u64,
+        /// When the message is to be released.
+        hold: Option<Hold>,
+        /// By when it is to be delivered.
+        deadline: Option<Deadline>,
     },
     /// Answer with `handle_recipient`.
     JudgeRecipient(ForwardPath),

@@ -11,7 +11,8 @@
 //! server must have closed the connection. `set size N`, `set recipients N`, `set errors N`,
 //! `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`, `set none` change
 //! the settings; `set starttls` offers TLS, `set busy` has no room for a handshake, `set submission`
-//! demands TLS and a login, `set clear` only the login, `set auth` allows one. What follows
+//! demands TLS and a login, `set clear` only the login, `set auth` allows one. `set hold N` lets the
+//! client have messages held for N seconds, and `set known` makes it one that may relay. What follows
 //! `handshake` comes under TLS. `tests/machine` has the judge.
 
 #![allow(
@@ -26,8 +27,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use angarium::policy::timing;
 use angarium::registry::mechanism::Mechanism;
-use angarium::registry::offer::{Offer, Protocol, StartTls, Terms};
+use angarium::registry::offer::{Listener, Offer, Protocol, StartTls, Terms};
 use angarium::registry::status::EnhancedStatus;
 use angarium::session::{Demand, Service, Settings};
 use angarium::syntax::content::BareLineEnds;
@@ -62,12 +64,15 @@ struct Facts {
     start_tls: bool,
     busy: bool,
     auth: bool,
+    known: bool,
+    hold_max_s: u64,
 }
 
 struct Script {
     settings: Settings,
     /// What holds after a handshake.
     secured: Option<Settings>,
+    timing: timing::Rules,
     steps: Vec<Step>,
     server: String,
     messages: Vec<Vec<u8>>,
@@ -107,8 +112,14 @@ fn repeat(text: &str) -> Option<(usize, (&str, &str))> {
 fn parse(path: &Path) -> Script {
     let mut settings = machine::settings(BareLineEnds::Refuse);
     settings.limits.message_octets_max = 10_000;
-    let mut script =
-        Script { settings, secured: None, steps: vec![], server: String::new(), messages: vec![] };
+    let mut script = Script {
+        settings,
+        secured: None,
+        timing: Default::default(),
+        steps: vec![],
+        server: String::new(),
+        messages: vec![],
+    };
     let mut facts = Facts::default();
     for line in std::fs::read_to_string(path).unwrap().lines() {
         let (head, rest) = line.split_at_checked(3).unwrap_or((line, ""));
@@ -134,9 +145,15 @@ impl Script {
     /// Makes the offers before and after a handshake.
     fn offer(&mut self, facts: &Facts) {
         let Settings { protocol, limits, .. } = &self.settings;
+        let value = format!("{} 2026-03-04T06:06:07Z", facts.hold_max_s);
+        let values = if facts.hold_max_s > 0 { vec![("FUTURERELEASE", value)] } else { vec![] };
+        let listener = Listener { withheld: Vec::new(), values };
+        self.timing.hold_max_s = facts.hold_max_s;
         let protected = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
         let terms = |start_tls, count| Terms {
             trusted: facts.trusted,
+            known: facts.known,
+            listener: &listener,
             start_tls,
             mechanisms: facts.auth.then_some(&protected[..count]),
             ..Terms::new(*protocol, limits.message_octets_max)
@@ -188,6 +205,8 @@ impl Script {
                 (facts.start_tls, facts.auth) = (true, true);
                 settings.standing.demand = Demand::Tls;
             }
+            ["set", "known"] => facts.known = true,
+            ["set", "hold", seconds] => facts.hold_max_s = seconds.parse().unwrap(),
             ["set", "proxy"] => facts.trusted = true,
             ["set", "closed"] => settings.service = Service::Closed,
             ["set", "none"] => settings.service = Service::None,
@@ -215,6 +234,7 @@ impl Script {
 /// What the server says, and the messages it accepts.
 fn play(script: &Script, steps: &[Step]) -> (String, Vec<Vec<u8>>) {
     let mut machine = Machine::new(&script.settings).with_tls(script.secured.clone());
+    machine.timing = script.timing;
     for step in steps {
         match step {
             Step::Say(octets) => machine.say(octets),

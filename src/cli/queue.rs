@@ -63,6 +63,8 @@ pub(super) enum Command {
     /// Give messages up now, with a report to the sender
     Expire(Which),
     /// Try messages now; failed ones that wait for their report are tried again
+    ///
+    /// What its sender wants released later goes on waiting for that; see release.
     Retry(Which),
     /// Send messages by another way than their recipients lead to
     Reroute {
@@ -74,7 +76,7 @@ pub(super) enum Command {
     },
     /// Let messages wait until they are released
     Hold(Which),
-    /// Release held messages
+    /// Release held messages; one that is not held, before the time that its sender set
     Release(Which),
     /// Check the whole spool and change nothing, while no daemon runs
     ///

@@ -140,6 +140,10 @@ fn mailq_entry(message: &Message) -> String {
     let sender = if message.sender.is_empty() { "MAILER-DAEMON" } else { &message.sender };
     let (id, size) = (&message.queue_id, message.message_size);
     let mut text = format!("{id}{flag} {size:>8} {arrival} {sender}\n");
+    if let Some(at) = message.release_time.filter(|_| message.is_unreleased()) {
+        let at = clock::mailq_date(at * 1000);
+        text.push_str(&format!("{:>18}(future release at {at})\n", ""));
+    }
     for recipient in &message.recipients {
         if recipient.state == "delivered" {
             continue;
@@ -164,6 +168,9 @@ pub fn details(message: &Message) -> String {
         message.message_size,
         message.sender
     );
+    if let Some(at) = message.release_time {
+        text.push_str(&format!("release   {}\n", clock::date(at * 1000)));
+    }
     if let Some(damage) = &message.damage {
         text.push_str(&format!("damaged   {damage}\n"));
     }
@@ -211,6 +218,7 @@ mod tests {
                     ..Recipient::default()
                 },
             ],
+            release_time: None,
             damage: None,
         }
     }

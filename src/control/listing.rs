@@ -29,9 +29,22 @@ pub struct Message {
     pub sender: String,
     /// Those who did not get it yet, and those who got it.
     pub recipients: Vec<Recipient>,
+    /// When its sender wants it released, in seconds since the epoch, where that is later than its
+    /// arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_time: Option<u64>,
     /// Why the envelope can't be read, if it can't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+}
+
+impl Message {
+    /// Whether it waits for the release that its sender wants.
+    pub fn is_unreleased(&self) -> bool {
+        let waits =
+            |one: &Recipient| one.attempts == 0 && Some(one.next_attempt) == self.release_time;
+        self.recipients.iter().filter(|one| one.state == "pending").any(waits)
+    }
 }
 
 /// A recipient of a queued message.
@@ -75,7 +88,7 @@ pub struct Part {
     pub destination: String,
     /// The recipients.
     pub recipients: Vec<String>,
-    /// `release`, `time`, `turn`, `pause`, `result`, `outage`, `window`, `rate`, `route` or
+    /// `release`, `future-release`, `time`, `turn`, `pause`, `result`, `outage`, `window`, `rate`, `route` or
     /// `tenant`.
     pub waits_for: String,
     /// When it is due, in seconds since the epoch, where it waits for a time: its own, the next look
@@ -113,7 +126,7 @@ pub(super) fn reasons(message: &Message, waiting: &[Waiting]) -> Vec<u8> {
             destination: part.destination.clone(),
             recipients: part.recipients.iter().map(address).collect(),
             deadline: part.deadline_ms / 1000,
-            ..waits(&part.waits)
+            ..waits(part)
         }
     };
     let mut line = Vec::new();
@@ -123,11 +136,14 @@ pub(super) fn reasons(message: &Message, waiting: &[Waiting]) -> Vec<u8> {
 }
 
 /// What a part waits for, without what it is.
-fn waits(waits: &Waits) -> Part {
+fn waits(part: &Waiting) -> Part {
     let of = |waits_for: &str| Part { waits_for: waits_for.to_owned(), ..Part::default() };
     let at = |at_ms: u64| Some(at_ms / 1000);
-    match waits {
+    match &part.waits {
         Waits::Held => of("release"),
+        Waits::Until(due_ms) if *due_ms == part.release_ms => {
+            Part { due: at(*due_ms), ..of("future-release") }
+        }
         Waits::Until(due_ms) => Part { due: at(*due_ms), ..of("time") },
         Waits::Turn => of("turn"),
         Waits::Paused => of("pause"),
@@ -173,39 +189,50 @@ impl Lister<'_> {
         };
         let sender = envelope.as_ref().map(|envelope| envelope.reverse_path.to_string());
         let known = envelope.as_ref().map(|envelope| envelope.recipients.as_slice());
+        let released_ms = envelope.as_ref().map(|envelope| envelope.released_ms(stored.arrived_ms));
+        let release_ms = released_ms.filter(|&at_ms| at_ms > stored.arrived_ms);
         let recipients = stored.recipients.iter().enumerate().map(|(index, state)| {
+            let due_ms = due_ms(state, release_ms);
             let mailbox = known.and_then(|known| known.get(index)).map(|known| &known.address);
             let destination = match mailbox {
                 _ if !stored.via.is_empty() => stored.via.to_string(),
                 Some(mailbox) => self.table.destination(mailbox).to_string(),
                 None => String::new(),
             };
-            let outage = self.outages.get(&destination).filter(|_| is_due(state)).cloned();
+            let outage = self.outages.get(&destination).filter(|_| is_due(due_ms)).cloned();
             let described = described(state);
             Recipient {
                 address: mailbox.map_or_else(|| "?".to_owned(), ToString::to_string),
                 destination,
+                next_attempt: due_ms.unwrap_or(0) / 1000,
                 reason: outage.or(described.reason),
                 ..described
             }
         });
         let recipients: Vec<Recipient> = recipients.collect();
         Message {
-            queue_name: self.queue_name(stored, &recipients).to_owned(),
+            queue_name: self.queue_name(stored, &recipients, release_ms).to_owned(),
             queue_id: stored.id.to_string(),
             arrival_time: stored.arrived_ms / 1000,
             message_size: stored.size,
             sender: sender.unwrap_or_else(|| "?".to_owned()),
             recipients,
+            release_time: release_ms.map(|at_ms| at_ms / 1000),
             damage,
         }
     }
 
     /// A message is active while a recipient can be tried.
-    fn queue_name(&self, stored: &Stored, recipients: &[Recipient]) -> &'static str {
+    fn queue_name(
+        &self,
+        stored: &Stored,
+        recipients: &[Recipient],
+        release_ms: Option<u64>,
+    ) -> &'static str {
         let mut states = stored.recipients.iter().zip(recipients);
-        let active = states
-            .any(|(state, one)| is_due(state) && !self.outages.contains_key(&one.destination));
+        let active = states.any(|(state, one)| {
+            is_due(due_ms(state, release_ms)) && !self.outages.contains_key(&one.destination)
+        });
         match stored.held {
             true => "hold",
             false if active => "active",
@@ -214,17 +241,24 @@ impl Lister<'_> {
     }
 }
 
-fn is_due(state: &RecipientState) -> bool {
-    let now_ms = clock::now_ms();
-    matches!(state, RecipientState::Pending { due_ms, .. } if *due_ms <= now_ms)
+/// When the next attempt for one that waits is due; what was never put off waits for its release.
+fn due_ms(state: &RecipientState, release_ms: Option<u64>) -> Option<u64> {
+    match state {
+        RecipientState::Pending { due_ms: 0, .. } => Some(release_ms.unwrap_or(0)),
+        RecipientState::Pending { due_ms, .. } => Some(*due_ms),
+        _ => None,
+    }
+}
+
+fn is_due(due_ms: Option<u64>) -> bool {
+    due_ms.is_some_and(|due_ms| due_ms <= clock::now_ms())
 }
 
 fn described(state: &RecipientState) -> Recipient {
     match state {
-        RecipientState::Pending { attempts, due_ms, reason } => Recipient {
+        RecipientState::Pending { attempts, reason, .. } => Recipient {
             state: "pending".to_owned(),
             attempts: *attempts,
-            next_attempt: due_ms / 1000,
             reason: reason.as_ref().map(ToString::to_string),
             ..Recipient::default()
         },

@@ -21,6 +21,7 @@ use crate::policy::quota;
 use crate::policy::rate;
 use crate::policy::sender::Senders;
 use crate::policy::tenant::{self, Tenants};
+use crate::policy::timing;
 use crate::probe::Lifetimes;
 use crate::receive::{Client, Offers, Rules};
 use crate::registry::offer;
@@ -186,7 +187,9 @@ pub(super) fn rules(
     let octets_max = listener.max_message_size;
     let extensions = extensions(listener);
     let local = &config.registry.local;
-    let offers = Offers::new(protocol, octets_max, tls.is_some(), local, extensions);
+    let timing = timing(config, listener);
+    let offers = Offers::new(protocol, octets_max, tls.is_some(), local, extensions)
+        .with_hold(timing.hold_max_s);
     let authority = authority.filter(|_| listener.role == Role::Submission);
     Rules {
         settings: session::Settings {
@@ -213,6 +216,7 @@ pub(super) fn rules(
         received_for: listener.received_for,
         hide_client_address: listener.hide_client_address,
         submission: (listener.role == Role::Submission).then(|| Arc::new(submission(config))),
+        timing,
         table: Arc::clone(table),
         soft_bounce: config.queue.soft_bounce,
         door: Arc::new(door_rules(config, listener)),
@@ -227,6 +231,13 @@ pub(super) fn rules(
         authority,
         clear_passwords: listener.clear_passwords,
     }
+}
+
+/// What senders may ask of time.
+fn timing(config: &Config, listener: &config::Listener) -> timing::Rules {
+    let holds = listener.role == Role::Submission;
+    let hold_max_s = config.submission.future_release.as_secs();
+    timing::Rules { hold_max_s: if holds { hold_max_s } else { 0 }, deadline_min_s: 0 }
 }
 
 /// What a listener says of its extensions.

@@ -107,9 +107,10 @@ impl Dispatcher {
     fn delayed(&self, id: MessageId, now_ms: u64) -> Option<Delayed> {
         let waiting = self.scheduler.why(id, now_ms);
         let held = waiting.iter().any(|(_, waits)| matches!(waits, Waits::Held | Waits::Paused));
-        let arrived_ms = waiting.iter().map(|(job, _)| job.arrived_ms).min()?;
+        let since = |(job, _): &(Job, Waits)| job.arrived_ms.max(job.timing.release_ms);
+        let since_ms = waiting.iter().map(since).min()?;
         let lifetime_ms = self.settings.options.lifetimes_ms.first().copied().unwrap_or(0);
-        let until_ms = arrived_ms.saturating_add(lifetime_ms);
+        let until_ms = since_ms.saturating_add(lifetime_ms);
         let reasons = waiting.into_iter().filter_map(reason).collect();
         (!held).then_some(Delayed { id, until_ms, reasons })
     }

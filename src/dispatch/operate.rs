@@ -33,7 +33,8 @@ impl Dispatcher {
             Verb::Release => {
                 event::operated(id, "release");
                 self.scheduler.release_hold(id, now_ms);
-                vec![Op::Release(id)]
+                let early = !stored.held && self.scheduler.release_now(id, now_ms);
+                vec![if early { released(&stored, now_ms) } else { Op::Release(id) }]
             }
             Verb::Expire => {
                 event::operated(id, "expire");
@@ -105,12 +106,14 @@ impl Dispatcher {
     pub(super) fn why(&self, id: MessageId) -> Vec<Waiting> {
         let waiting = |(job, waits): (Job, Waits)| {
             let lifetimes_ms = &self.settings.options.lifetimes_ms;
+            let since_ms = job.arrived_ms.max(job.timing.release_ms);
             let lifetime_ms = lifetimes_ms.get(job.lifetime).or(lifetimes_ms.last());
             Waiting {
                 destination: self.sites.destination(job.route).to_string(),
                 recipients: job.recipients.to_vec(),
                 waits,
-                deadline_ms: job.arrived_ms.saturating_add(lifetime_ms.copied().unwrap_or(0)),
+                deadline_ms: since_ms.saturating_add(lifetime_ms.copied().unwrap_or(0)),
+                release_ms: job.timing.release_ms,
             }
         };
         self.scheduler.why(id, clock::now_ms()).into_iter().map(waiting).collect()
@@ -152,4 +155,15 @@ impl Dispatcher {
         };
         self.spool.commit(vec![Op::Update { id, changes }], Box::new(done));
     }
+}
+
+/// What waited for the release that its sender set is due now, also after a restart.
+fn released(stored: &Stored, now_ms: u64) -> Op {
+    let due = |(index, state): (usize, &RecipientState)| {
+        let RecipientState::Pending { attempts: 0, due_ms: 0, .. } = state else { return None };
+        let reason = Arc::from("released by the operator before its time");
+        Some((u32::try_from(index).ok()?, Change::Deferred { attempts: 0, due_ms: now_ms, reason }))
+    };
+    let changes = stored.recipients.iter().enumerate().filter_map(due).collect();
+    Op::Update { id: stored.id, changes }
 }

@@ -19,7 +19,7 @@ use crate::route::next_hop::NextHop;
 pub enum Verb {
     /// No attempt until released.
     Hold,
-    /// Ends a hold.
+    /// Ends a hold; without one, releases what its sender had wanted released later.
     Release,
     /// Try now; also what had failed and is only waiting for its report.
     Retry,
@@ -76,6 +76,8 @@ pub struct Waiting {
     pub waits: Waits,
     /// When its time is over, in milliseconds since the epoch.
     pub deadline_ms: u64,
+    /// When its sender wants it released, in milliseconds since the epoch; 0 is at once.
+    pub release_ms: u64,
 }
 
 /// The load of the destinations with the most to do.

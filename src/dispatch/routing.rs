@@ -193,6 +193,12 @@ impl Dispatcher {
             by_destination.entry(destination).or_default().push(recipient);
         }
         let origin = envelope.map_or(Origin::Stranger, |envelope| envelope.origin);
+        let timing = timing(envelope, arrival.arrived_ms);
+        // What never was put off waits for its release.
+        let due_ms = |pending: &Pending| match pending.due_ms {
+            0 => timing.release_ms,
+            due_ms => due_ms,
+        };
         let table = Arc::clone(&self.settings.table);
         for (destination, recipients) in by_destination {
             let mut setting = Setting {
@@ -213,12 +219,12 @@ impl Dispatcher {
                 // Exchangers of strangers are not looked up yet, so every route is a configured one.
                 pace: Pace::NextHop,
                 attempts: recipients.iter().map(|pending| pending.attempts).max().unwrap_or(0),
-                due_ms: recipients.iter().map(|pending| pending.due_ms).min().unwrap_or(0),
+                due_ms: recipients.iter().map(|pending| due_ms(pending)).min().unwrap_or(0),
                 recipients: recipients.iter().map(|pending| pending.index).collect(),
                 size: arrival.size,
                 arrived_ms: arrival.arrived_ms,
                 lifetime: usize::from(origin == Origin::Report),
-                timing: Timing::default(),
+                timing,
                 held: arrival.held,
                 tag: self.tag,
             };
@@ -260,6 +266,13 @@ fn class(origin: Origin) -> Class {
         Origin::Stranger => Class::Inbound,
         Origin::Report => Class::Report,
     }
+}
+
+/// The times that the sender of a message set.
+fn timing(envelope: Option<&Envelope>, arrived_ms: u64) -> Timing {
+    let release_ms = envelope.map_or(arrived_ms, |envelope| envelope.released_ms(arrived_ms));
+    let release_ms = if release_ms > arrived_ms { release_ms } else { 0 };
+    Timing { release_ms, deadline: None }
 }
 
 /// What all jobs of a message share.

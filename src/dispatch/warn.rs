@@ -182,9 +182,10 @@ pub(super) fn is_to_be_told(
     now_ms: u64,
 ) -> bool {
     let warnings_ms = &settings.delay_warning_ms;
+    let since_ms = envelope.released_ms(stored.arrived_ms);
     due::may_hear(envelope)
         && !stored.held
-        && due::is_due(warnings_ms, stored.arrived_ms, stored.told_ms, now_ms)
+        && due::is_due(warnings_ms, since_ms, stored.told_ms, now_ms)
 }
 
 /// Those who wait, in the order of the envelope, each with what keeps it. Where that is not known,

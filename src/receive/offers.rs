@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::net::clock;
 use crate::registry::extension::Extension;
 use crate::registry::mechanism::Mechanism;
 use crate::registry::offer::{Listener, Offer, Protocol, StartTls, Terms};
+use crate::syntax::parameter::hold;
 
 /// What of a client its offer depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -26,6 +28,8 @@ pub struct Offers {
     start_tls: StartTls,
     local: Arc<[Extension]>,
     listener: Arc<Listener>,
+    /// The longest time that users may have a message held, in seconds; 0 for none.
+    hold_max_s: u64,
     /// By [trusted][known][under TLS].
     plain: [[[Arc<Offer>; 2]; 2]; 2],
 }
@@ -52,7 +56,13 @@ impl Offers {
             })
         });
         let (local, listener) = (local.into(), Arc::new(listener));
-        Self { protocol, message_octets_max, start_tls, local, listener, plain }
+        Self { protocol, message_octets_max, start_tls, local, listener, hold_max_s: 0, plain }
+    }
+
+    /// The same, where users may have a message held for so many seconds.
+    #[must_use]
+    pub fn with_hold(self, hold_max_s: u64) -> Self {
+        Self { hold_max_s, ..self }
     }
 
     /// The offer to a client.
@@ -66,8 +76,18 @@ impl Offers {
         }
         let start_tls = if tls { StartTls::Done } else { self.start_tls };
         let terms = Terms::new(self.protocol, self.message_octets_max);
-        let listener = &*self.listener;
+        let dated = (known && self.hold_max_s > 0).then(|| self.dated());
+        let listener = dated.as_ref().unwrap_or(&self.listener);
         let terms = Terms { trusted, known, start_tls, mechanisms, listener, ..terms };
         Arc::new(Offer::new(&terms).with_local(&self.local))
+    }
+
+    /// With how long and until when messages can be held (RFC 4865 4.1).
+    fn dated(&self) -> Listener {
+        let mut listener = Listener::clone(&self.listener);
+        let last_ms = clock::now_ms().saturating_add(self.hold_max_s.saturating_mul(1000));
+        let value = format!("{} {}", self.hold_max_s, hold::date_ms(last_ms));
+        listener.values.push(("FUTURERELEASE", value));
+        listener
     }
 }

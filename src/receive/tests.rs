@@ -95,6 +95,7 @@ fn rules(minute: Duration) -> Rules {
         submission: None,
         bare_line_ends_from: Vec::new(),
         relay_from: Vec::new(),
+        timing: timing::Rules::default(),
         table: Arc::default(),
         soft_bounce: false,
         door: Arc::default(),

@@ -279,6 +279,10 @@ impl Terms<'_> {
                 Some([]) => Place::Served,
                 Some(_) => Place::Listed,
             },
+            // For submission, and only for who can be told of a message that fails (RFC 4865 5).
+            "FUTURERELEASE" if !self.known || self.listener.value(row).is_empty() => {
+                Place::Withheld
+            }
             _ if !row.is_bilateral() => Place::Listed,
             _ if self.trusted && self.protocol == Protocol::Smtp => Place::Listed,
             _ => Place::Withheld,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use angarium::envelope::Envelope;
+use angarium::policy::timing;
 use angarium::registry::mechanism::Mechanism;
 use angarium::registry::offer::{Offer, Protocol, Terms};
 use angarium::registry::reply::{self, Reply};
@@ -21,6 +22,9 @@ use angarium::syntax::content::BareLineEnds;
 use angarium::syntax::path::{ForwardPath, Mailbox};
 use angarium::syntax::sasl::Response;
 use bytes::BytesMut;
+
+/// The time: 2026-03-04T05:06:07.089Z.
+pub const NOW_MS: u64 = 1_772_600_767_089;
 
 /// What opens a transaction up to its content.
 pub const OPENING: &str = "EHLO c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<u@local.example>\r\n\
@@ -66,6 +70,8 @@ pub struct Machine {
     /// What holds after a handshake; without it there is no TLS now.
     secured: Option<Arc<Settings>>,
     exchange: Option<(Mechanism, Vec<Vec<u8>>)>,
+    /// What senders may ask of time.
+    pub timing: timing::Rules,
     /// What the client was sent.
     pub sent: BytesMut,
     /// What was accepted.
@@ -89,6 +95,7 @@ impl Machine {
             open: None,
             secured: None,
             exchange: None,
+            timing: timing::Rules::default(),
             sent,
             messages,
             closed: false,
@@ -148,7 +155,10 @@ impl Machine {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Reply(reply) => reply.encode(&mut self.sent),
-            Output::JudgeSender { .. } => self.session.handle_sender(Ok(()), self.now),
+            Output::JudgeSender { hold, deadline, .. } => {
+                let verdict = self.timing.judge(hold, deadline, NOW_MS);
+                self.session.handle_sender(verdict, self.now);
+            }
             Output::JudgeRecipient(path) => self.session.handle_recipient(judge(&path), self.now),
             Output::Verify(text) => self.session.handle_verification(verify(&text), self.now),
             Output::Impersonate(_) => {

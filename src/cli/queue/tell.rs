@@ -62,6 +62,9 @@ fn next(part: &Part, now_s: u64) -> String {
         ("release", _) => "is held until `queue release`".to_owned(),
         ("pause", _) => "waits until the pause ends (`route resume`, or [queue] paused)".to_owned(),
         ("result", _) => "is being delivered".to_owned(),
+        ("future-release", Some(due)) => {
+            format!("is released in {due}, as its sender wants (`queue release` sends it now)")
+        }
         ("time", Some(due)) => format!("is tried again in {due} (`queue retry` makes it now)"),
         ("outage", due) => {
             let lasts = part.since.map_or_else(String::new, |since| span(now_s, since));

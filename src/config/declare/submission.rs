@@ -1,9 +1,11 @@
 //! The options of what users submit.
 
+use std::time::Duration;
+
 use crate::config::address::DomainName;
 use crate::config::option::sections;
 use crate::config::senders::SenderMapOf;
-use crate::config::value::{Count, Flag, OneOf};
+use crate::config::value::{Count, Flag, OneOf, Span};
 use crate::policy::quota::OnExcess;
 use crate::policy::sender::{Check, SenderMap};
 use crate::submission::Unqualified;
@@ -29,6 +31,10 @@ sections! {
         /// "refuse" the message.
         unqualified: Unqualified as OneOf<Unqualified> = default r#""qualify""#,
             by "RFC 6409 8.4";
+
+        /// The longest time that users may have a message held before it is delivered; "0s": none
+        /// is held, and FUTURERELEASE is not offered.
+        future_release: Duration as Span = default r#""30d""#, in "0s" to "365d", by "RFC 4865";
 
         /// The most messages from one user in any hour; 0 for no limit. What a [[tenant]] with the
         /// login as its name says comes first, here and below. The limits are there for stolen

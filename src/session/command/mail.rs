@@ -30,7 +30,8 @@ pub(super) fn mail(
         return turn.stay(too_large(limit), State::Ready(hello));
     }
     let (name, path) = (Arc::clone(&hello.name), reverse_path.clone());
-    let question = Output::JudgeSender { hello: name, reverse_path: path, size };
+    let (hold, deadline) = (parameters.hold, parameters.deadline);
+    let question = Output::JudgeSender { hello: name, reverse_path: path, size, hold, deadline };
     turn.ask(question, State::Opening(Transaction::new(hello, reverse_path, parameters)))
 }
 

@@ -36,6 +36,11 @@ impl Deadline {
         Ok(deadline)
     }
 
+    /// By when a message that came at `arrived_ms` is to be delivered, both in ms since the epoch.
+    pub fn at_ms(self, arrived_ms: u64) -> u64 {
+        arrived_ms.saturating_add_signed(self.seconds.saturating_mul(1000))
+    }
+
     fn read(value: &str) -> Option<Self> {
         let (time, mode) = value.split_once(';')?;
         let digits = time.strip_prefix(['+', '-']).unwrap_or(time);

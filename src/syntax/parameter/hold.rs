@@ -40,6 +40,18 @@ impl Hold {
     }
 }
 
+impl Hold {
+    /// When a message that came at `arrived_ms` is released, both in ms since the epoch. A time
+    /// that is over releases it at once (RFC 4865 4.2).
+    pub fn release_ms(self, arrived_ms: u64) -> u64 {
+        let at_ms = match self {
+            Self::For { seconds } => arrived_ms.saturating_add(seconds.saturating_mul(1000)),
+            Self::Until { at_s } => u64::try_from(at_s).unwrap_or(0).saturating_mul(1000),
+        };
+        at_ms.max(arrived_ms)
+    }
+}
+
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -57,6 +69,11 @@ pub(super) fn parse_date(text: &str) -> Option<i64> {
         && !text.contains(['[', ' ', ',']);
     let at: jiff::Timestamp = is_strict.then(|| text.parse().ok()).flatten()?;
     Some(at.as_second()).filter(|&at_s| at_s >= 0)
+}
+
+/// A time in ms since the epoch as a date-time of RFC 3339, to the second before it.
+pub fn date_ms(at_ms: u64) -> String {
+    date(i64::try_from(at_ms / 1000).unwrap_or(i64::MAX))
 }
 
 /// A date-time of RFC 3339, in UTC.
