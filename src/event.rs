@@ -190,6 +190,11 @@ pub fn accepted(
     info!(event = "accepted", %id, session, %sender, recipients, octets);
 }
 
+/// Lines of a message that is submitted were too long and are broken: its texts are encoded now.
+pub fn reflowed(id: impl Display) {
+    info!(event = "reflowed", %id);
+}
+
 /// A message was refused after its content, or could not be stored.
 pub fn content_refused(session: &str, why: impl Display) {
     warn!(event = "content-refused", session, %why);

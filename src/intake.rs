@@ -2,7 +2,8 @@
 //!
 //! Promises that a message is acknowledged only after the spool's sync, that what was half received
 //! leaves nothing behind, and that all content held in memory stays within one budget: what is
-//! large, or comes when the budget is spent, goes to the disk as it comes.
+//! large, or comes when the budget is spent, goes to the disk as it comes. Only a message whose long
+//! lines are to be broken is whole in memory, one at a time.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
+use crate::delivery::convert::to_short_lines;
 use crate::envelope::Envelope;
 use crate::event;
 use crate::net::clock;
@@ -27,6 +29,9 @@ const INLINE_OCTETS_MAX: usize = 128 * 1024;
 const PART_OCTETS: usize = 4096;
 /// What is written to a staged body at a time.
 const STAGE_OCTETS: usize = 64 * 1024;
+
+/// Messages whose long lines are broken at a time: each is whole in memory for that.
+const REFLOWS_MAX: usize = 1;
 
 /// The tenant of messages that we write ourselves.
 const OURSELVES: &str = "angarium";
@@ -78,6 +83,7 @@ pub struct Intake {
     spool: Spool,
     hostname: String,
     budget: Arc<Semaphore>,
+    reflows: Semaphore,
     accepted: mpsc::UnboundedSender<Accepted>,
 }
 
@@ -92,7 +98,8 @@ impl Intake {
     ) -> Self {
         let octets = usize::try_from(memory_octets).unwrap_or(usize::MAX);
         let budget = Arc::new(Semaphore::new(octets.min(Semaphore::MAX_PERMITS)));
-        Self { spool, hostname: hostname.to_owned(), budget, accepted }
+        let reflows = Semaphore::new(REFLOWS_MAX);
+        Self { spool, hostname: hostname.to_owned(), budget, reflows, accepted }
     }
 
     /// Whether there is room for one more message of the size that was declared; 0 for none.
@@ -138,6 +145,7 @@ impl Intake {
             envelope,
             tenant,
             hold: None,
+            reflows: false,
             start: Some(field.into_bytes()),
             trace_octets: 0,
             octets: 0,
@@ -200,6 +208,17 @@ enum Held {
     Lost,
 }
 
+impl Held {
+    /// All of it. Blocks on the disk.
+    fn whole(&self) -> Result<Vec<u8>, CommitError> {
+        match self {
+            Self::Memory { parts, tail, .. } => Ok([&*parts.concat(), tail].concat()),
+            Self::Disk { staging, pending } => Ok([staging.read_back()?, pending.clone()].concat()),
+            Self::Lost => Err(CommitError::Unavailable("the content is lost".to_owned())),
+        }
+    }
+}
+
 /// A message under way. Dropping it forgets it.
 pub struct Incoming {
     intake: Arc<Intake>,
@@ -209,6 +228,8 @@ pub struct Incoming {
     tenant: Arc<str>,
     /// Which rule wants it held, and why.
     hold: Option<(String, Arc<str>)>,
+    /// Whether lines that are too long are broken.
+    reflows: bool,
     /// The trace field and the first octets, until it is known whether an empty line goes between.
     start: Option<Vec<u8>>,
     trace_octets: usize,
@@ -229,6 +250,12 @@ impl Incoming {
         self
     }
 
+    /// Breaks lines of more than 998 octets where MIME can write them otherwise (RFC 6409 8.7).
+    pub fn reflowed(mut self, reflows: bool) -> Self {
+        self.reflows = reflows;
+        self
+    }
+
     /// Takes the next piece of content.
     pub async fn write(&mut self, piece: Vec<u8>) -> Result<(), Reply> {
         self.octets += piece.len() as u64;
@@ -246,6 +273,9 @@ impl Incoming {
         if let Some(start) = self.start.take() {
             let start = self.judge_start(start, true).unwrap_or_default();
             self.keep(start).await?;
+        }
+        if self.reflows && self.traits.traits().long_lines {
+            self.reflow().await?;
         }
         let (id, arrived_ms) = (self.id, self.arrived_ms);
         let session = self.envelope.session.clone();
@@ -290,6 +320,30 @@ impl Incoming {
                 None
             }
         }
+    }
+
+    async fn reflow(&mut self) -> Result<(), Reply> {
+        let intake = Arc::clone(&self.intake);
+        let _place = intake.reflows.acquire().await.map_err(|_| reply::LOCAL_ERROR)?;
+        let held = std::mem::replace(&mut self.held, Held::Lost);
+        let reflowed = spawn_blocking(move || {
+            let short = held.whole().map(|whole| to_short_lines(&whole));
+            short.map(|short| (held, short))
+        });
+        let reflowed = reflowed.await.map_err(|_| reply::LOCAL_ERROR)?;
+        let (held, short) = reflowed.map_err(|error| refusal(&self.envelope.session, &error))?;
+        let Some(short) = short else {
+            self.held = held;
+            return Ok(());
+        };
+        drop(held);
+        let content = short.get(self.trace_octets..).unwrap_or_default();
+        self.octets = content.len() as u64;
+        self.traits = TraitReader::default();
+        self.traits.look(content);
+        event::reflowed(self.id);
+        self.held = Held::Memory { parts: Vec::new(), tail: Vec::new(), octets: 0, permits: None };
+        self.keep(short).await
     }
 
     async fn keep(&mut self, piece: Vec<u8>) -> Result<(), Reply> {

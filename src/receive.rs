@@ -384,7 +384,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         };
         let tenant = Arc::clone(&self.peer.tenant);
         let begun = self.services.intake.begin(accepted.envelope, &trace, tenant, &self.name);
-        begun.map(|incoming| incoming.held(self.visit.hold()))
+        let submitted = self.filter.is_some() || self.caller.is_some();
+        begun.map(|incoming| incoming.held(self.visit.hold()).reflowed(submitted))
     }
 
     /// The filter of a user's message.

@@ -11,7 +11,7 @@ mod support;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use angarium::delivery::convert::{Refusal, to_seven_bit};
+use angarium::delivery::convert::{Refusal, to_seven_bit, to_short_lines};
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/convert/compare.py");
 
@@ -30,6 +30,13 @@ fn convert(name: &str, before: Vec<u8>) -> Result<Pair, Refusal> {
     let again = to_seven_bit(&converted.octets).unwrap();
     assert!(again.octets == converted.octets, "{name}: a second conversion changes it again");
     Ok(Pair { name: name.to_owned(), before, after: converted.octets })
+}
+
+/// Breaks the long lines of a message, and checks what can be said without reading it.
+fn shorten(name: &str, before: Vec<u8>) -> Option<Pair> {
+    let after = to_short_lines(&before)?;
+    assert!(to_short_lines(&after).is_none(), "{name}: a second time changes it again");
+    Some(Pair { name: format!("{name}, short"), before, after })
 }
 
 /// Lets Python compare; fails with its findings.
@@ -116,13 +123,18 @@ fn python_reads_the_same_in_messages_made_up() {
         "Ж".repeat(500),
         "From é \r\n.\r\n--outer (1)x\r\n-- \r\nsee=20é=\r\n \t\r\n\r\n".to_owned(),
         "word é ".repeat(300),
+        "word e ".repeat(300),
         format!("{}--outer (1)\u{e9}", "x".repeat(75)),
     ];
     let mut pairs = vec![];
     for (number, text) in texts.iter().enumerate() {
         let plain = format!("Subject: plain\r\n\r\n{text}");
         for (kind, message) in [("report", report(text)), ("plain", plain)] {
-            pairs.push(convert(&format!("{kind} {number}"), message.into_bytes()).unwrap());
+            let name = format!("{kind} {number}");
+            let short = shorten(&name, message.clone().into_bytes());
+            assert_eq!(short.is_some(), text.len() > 998, "{name}");
+            pairs.extend(short);
+            pairs.push(convert(&name, message.into_bytes()).unwrap());
         }
     }
     read_again(&pairs);

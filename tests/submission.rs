@@ -195,6 +195,48 @@ fn the_operator_chooses_the_mechanisms() {
 }
 
 #[test]
+fn long_lines_of_a_user_are_encoded_and_those_that_are_signed_stay() {
+    // Checks: M02
+    let hosted = host();
+    let mut client = hosted.logged_in();
+    let stamps = "From: joe@ours.example\r\nSubject: x\r\n";
+    let signed = "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n";
+    let mut expected = Vec::new();
+    for (number, count) in [1200, 400_000].into_iter().enumerate() {
+        let long = format!("{number} {}\r\n.\r\n", "word ".repeat(count / 5));
+        for fields in ["\r\n", signed] {
+            let stuffed = long.replace("\r\n.", "\r\n..");
+            let reply = send(
+                &mut client,
+                "joe@ours.example",
+                "ann@far.example",
+                &format!("{stamps}{fields}{stuffed}"),
+            );
+            assert!(reply.starts_with("250 2.0.0 "), "{reply}");
+            expected.push((fields == signed, long.clone()));
+        }
+    }
+    for delivery in hosted.store.wait_for(4, ARRIVAL) {
+        let content = String::from_utf8(delivery.content).unwrap();
+        let (header, body) = content.split_once("\r\n\r\n").unwrap();
+        let is_signed = header.contains("multipart/signed");
+        let body = if is_signed {
+            body.strip_prefix("--b\r\n\r\n").unwrap().to_owned()
+        } else {
+            assert!(
+                header
+                    .ends_with("MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable")
+            );
+            assert!(body.lines().all(|line| line.len() <= 76));
+            body.replace("=\r\n", "").replace("=2E", ".").replace("=20", " ")
+        };
+        let place = expected.iter().position(|known| *known == (is_signed, body.clone()));
+        expected.remove(place.expect("a message that was submitted, once"));
+    }
+    assert_eq!(hosted.daemon.log().matches(r#""event":"reflowed""#).count(), 2);
+}
+
+#[test]
 fn nobody_sends_as_somebody_else() {
     // Checks: M03
     let hosted = host();

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, read_exact_at};
 use crate::label::{BLOCK, Label, Use};
 use crate::pool::{Need, Pool, Taken};
 use crate::record::Extent;
@@ -161,6 +161,11 @@ impl Bulk {
     /// The size of a bulk segment; `None` for what is none.
     pub(crate) fn size(&self, slot: u32) -> Option<u64> {
         lock(&self.segments).get(&slot).map(|segment| segment.size)
+    }
+
+    /// The size of a bulk segment, and its file; `None` for what is none.
+    fn file(&self, slot: u32) -> Option<(u64, Arc<Gate>)> {
+        lock(&self.segments).get(&slot).map(|segment| (segment.size, segment.gate.clone()))
     }
 
     /// Takes segments without a body out, but for one that new bodies can use.
@@ -314,6 +319,26 @@ impl Writing {
         let Some(given) = &self.current else { return Ok(()) };
         self.groups = self.blocks.bulk.traffic.give_way(self.groups);
         given.gate.sync()
+    }
+
+    /// What was written, from its beginning.
+    pub(crate) fn read_back(&self) -> io::Result<Vec<u8>> {
+        let extents = self.blocks.extents.iter();
+        let places = extents.flat_map(|extent| {
+            (extent.block..extent.block + extent.blocks).map(|block| (extent.slot, block))
+        });
+        let mut places = places.peekable();
+        let mut octets = Vec::new();
+        while let Some((slot, block)) = places.next() {
+            let gone = || io::Error::other("a segment of the body is gone");
+            let (size, gate) = self.blocks.bulk.file(slot).ok_or_else(gone)?;
+            let filled = if places.peek().is_none() { self.filled } else { block_octets(size) };
+            let begin = octets.len();
+            octets.resize(begin + filled as usize, 0);
+            let part = octets.get_mut(begin..).unwrap_or_default();
+            read_exact_at(&*gate.file, block_offset(size, block), part)?;
+        }
+        Ok(octets)
     }
 
     /// Answers when all of it is durable.

@@ -56,6 +56,24 @@ impl Staging {
         Ok(())
     }
 
+    /// All that was written so far, whole in memory.
+    ///
+    /// # Errors
+    /// `Unavailable` when it can't be read, or is not what was written.
+    pub fn read_back(&self) -> Result<Vec<u8>, CommitError> {
+        let octets = match &self.sink {
+            Sink::Bulk(writing) => {
+                writing.read_back().map_err(|error| CommitError::from_io(&error))?
+            }
+            Sink::Memory(octets) => octets.clone(),
+        };
+        if crc32fast::hash(&octets) == self.hasher.clone().finalize() {
+            Ok(octets)
+        } else {
+            Err(CommitError::Unavailable("a body read back is not what was written".to_owned()))
+        }
+    }
+
     /// Makes the whole body durable.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
-//! A message with 8-bit content to one that is 7-bit throughout, for a next hop without 8BITMIME.
+//! A message to one that its next hop can take: 7-bit throughout for one without 8BITMIME, or with
+//! its long lines broken.
 //!
-//! RFC 6152 section 3 leaves this or a failure. Promises that every part decodes to the octets it
-//! had, that nothing changes but the bodies that are 8-bit and the fields that declare them, and
-//! that a second conversion finds nothing to do. Texts become quoted-printable, or base64 where
-//! most of their octets are not ASCII; everything else becomes base64. Once a message must change,
-//! so do its texts with lines that are longer than RFC 5322 allows.
+//! RFC 6152 section 3 leaves the first or a failure. Promises that every part decodes to the octets
+//! it had, that nothing changes but the bodies that must and the fields that declare them, and that
+//! a second conversion finds nothing to do. Texts become quoted-printable, or base64 where most of
+//! their octets are not ASCII; everything else becomes base64. Once a message must change, so do
+//! its bodies with lines that are longer than RFC 5322 allows.
 //!
 //! Refuses what a conversion would break: 8-bit content inside `multipart/signed` and
 //! `multipart/encrypted` (RFC 1847 wants both opaque in transit), and structures that readers
@@ -12,6 +13,9 @@
 //! what is signed. Octets above 127 in header fields cannot be encoded without being understood;
 //! they stay, and are reported. Those in a preamble or epilogue, which readers do not show, give
 //! way to a stand-in, which is reported too.
+//!
+//! Long lines are never a reason to refuse: those of header fields, of preambles, of what is signed
+//! or encrypted, and of what can't be read stay as they are.
 //!
 //! Time is bounded by the size of the message times the depth to which it is looked into.
 
@@ -80,15 +84,32 @@ pub fn to_seven_bit(message: &[u8]) -> Result<Converted, Refusal> {
     let top = Place { depth: 0, default: PLAIN, whole: true, frozen: None };
     let mut walk = Walk { out: Vec::with_capacity(message.len()), ..Walk::default() };
     let mut changed = walk.entity(message, top)?;
-    if changed && entity::lines(message).any(is_long) {
+    if changed && has_long(message) {
         // Long lines alone are no reason to touch a message, so they are looked for only now.
-        walk = Walk { out: Vec::with_capacity(walk.out.len()), long_too: true, ..Walk::default() };
+        let out = Vec::with_capacity(walk.out.len());
+        walk = Walk { out, aim: Aim::SevenBitAndShort, ..Walk::default() };
         changed = walk.entity(message, top)?;
     }
     let header = Entity::parse(message);
-    let signed = SIGNATURES.iter().any(|name| header.has(name));
+    let signed = is_signed(&header);
     let Walk { out: octets, raw_header, masked, .. } = walk;
     Ok(Converted { octets, broke_signature: changed && signed, raw_header, masked })
+}
+
+/// Breaks the lines of a message's bodies, in CRLF lines, that are longer than RFC 5322 allows; none
+/// where nothing changes. A message that is signed as a whole stays as it is.
+pub fn to_short_lines(message: &[u8]) -> Option<Vec<u8>> {
+    let top = Place { depth: 0, default: PLAIN, whole: true, frozen: None };
+    let mut walk = Walk { aim: Aim::Short, ..Walk::default() };
+    walk.entity(message, top).is_ok_and(|changed| changed).then_some(walk.out)
+}
+
+fn has_long(octets: &[u8]) -> bool {
+    entity::lines(octets).any(is_long)
+}
+
+fn is_signed(entity: &Entity<'_>) -> bool {
+    SIGNATURES.iter().any(|name| entity.has(name))
 }
 
 fn is_long(line: &[u8]) -> bool {
@@ -107,11 +128,36 @@ struct Place {
     frozen: Option<Refusal>,
 }
 
+/// What a walk is for.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Aim {
+    #[default]
+    SevenBit,
+    SevenBitAndShort,
+    Short,
+}
+
+impl Aim {
+    /// Whether octets have what is not to be.
+    fn minds(self, octets: &[u8]) -> bool {
+        match self {
+            Self::SevenBit => !octets.is_ascii(),
+            Self::SevenBitAndShort => !octets.is_ascii() || has_long(octets),
+            Self::Short => has_long(octets),
+        }
+    }
+
+    /// Leaves a body alone that can't be changed, which only one that is 8-bit must be.
+    fn leave(self, body: &[u8], why: Refusal) -> Result<bool, Refusal> {
+        if self == Self::Short || body.is_ascii() { Ok(false) } else { Err(why) }
+    }
+}
+
 /// What the walk over a message has written and found.
 #[derive(Default)]
 struct Walk {
     out: Vec<u8>,
-    long_too: bool,
+    aim: Aim,
     raw_header: bool,
     masked: bool,
 }
@@ -119,7 +165,7 @@ struct Walk {
 impl Walk {
     /// Writes a message or a part, and says whether it is another one now.
     fn entity(&mut self, octets: &[u8], place: Place) -> Result<bool, Refusal> {
-        if octets.is_ascii() && !self.long_too {
+        if !self.aim.minds(octets) {
             self.out.extend_from_slice(octets);
             return Ok(false);
         }
@@ -127,7 +173,9 @@ impl Walk {
         self.raw_header |= !entity.header.is_ascii();
         let content = entity.content(place.default);
         let begin = self.out.len();
+        let sealed = self.aim == Aim::Short && place.whole && is_signed(&entity);
         let changed = match (content.kind.as_str(), content.subtype.as_str()) {
+            _ if sealed => false,
             ("multipart", _) => self.container(&entity, &content, place)?,
             ("message", "rfc822" | "global" | "news") if is_open(entity.encoding()) => {
                 self.container(&entity, &content, place)?
@@ -149,9 +197,10 @@ impl Walk {
         place: Place,
     ) -> Result<bool, Refusal> {
         if place.depth == DEPTH_MAX {
-            return leave(entity.body, "its parts are nested too deeply");
+            return self.leave(entity.body, "its parts are nested too deeply");
         }
-        let labelled = matches!(entity.encoding(), Encoding::EightBit | Encoding::Binary);
+        let labelled = self.aim != Aim::Short
+            && matches!(entity.encoding(), Encoding::EightBit | Encoding::Binary);
         let added = missing_fields(entity, place);
         entity.write_header(labelled.then_some("7bit"), added, &mut self.out);
         let inner = Place { depth: place.depth + 1, default: PLAIN, whole: true, ..place };
@@ -175,21 +224,23 @@ impl Walk {
         inner: Place,
     ) -> Result<bool, Refusal> {
         let Some(boundary) = boundary else {
-            return leave(body, "a multipart of it has no boundary");
+            return self.leave(body, "a multipart of it has no boundary");
         };
         if !boundary.is_ascii() {
-            return leave(body, "a boundary of it is not ASCII");
+            return self.leave(body, "a boundary of it is not ASCII");
         }
         let pieces = multipart::split(body, boundary);
         if pieces.len() == 1 {
-            return leave(body, "a multipart of it has no parts");
+            return self.leave(body, "a multipart of it has no parts");
         }
         let mut changed = false;
         for piece in pieces {
             match piece {
                 Piece::Part(part) => changed |= self.entity(part, inner)?,
                 Piece::Delimiter(octets) => self.out.extend_from_slice(octets),
-                Piece::Aside(octets) if octets.is_ascii() => self.out.extend_from_slice(octets),
+                Piece::Aside(octets) if self.aim == Aim::Short || octets.is_ascii() => {
+                    self.out.extend_from_slice(octets);
+                }
                 Piece::Aside(octets) => {
                     inner.frozen.map_or(Ok(()), Err)?;
                     encode::mask(octets, &mut self.out);
@@ -208,25 +259,22 @@ impl Walk {
         place: Place,
     ) -> Result<bool, Refusal> {
         let (body, encoding) = (entity.body, entity.encoding());
-        let reflow = self.long_too
-            && place.frozen.is_none()
-            && content.kind == "text"
-            && matches!(encoding, Encoding::SevenBit | Encoding::EightBit)
-            && entity::lines(body).any(is_long);
-        if body.is_ascii() && !reflow {
+        if !self.aim.minds(body) {
             return Ok(false);
         }
-        place.frozen.map_or(Ok(()), Err)?;
-        let (label, encode) = choose(body, encoding, content)?;
+        let chosen = place.frozen.map_or_else(|| choose(body, encoding, content), Err);
+        let (label, encode) = match chosen {
+            Ok(chosen) => chosen,
+            Err(why) => return self.aim.leave(body, why),
+        };
         entity.write_header(label, missing_fields(entity, place), &mut self.out);
         encode(body, &mut self.out);
         Ok(true)
     }
-}
 
-/// Leaves a body alone that can't be looked into, which is fine as long as it is 7-bit.
-fn leave(body: &[u8], why: &'static str) -> Result<bool, Refusal> {
-    if body.is_ascii() { Ok(false) } else { Err(Refusal::Malformed(why)) }
+    fn leave(&self, body: &[u8], why: &'static str) -> Result<bool, Refusal> {
+        self.aim.leave(body, Refusal::Malformed(why))
+    }
 }
 
 /// Whether the body stands there as it is, so that a message in it can be seen.
@@ -236,9 +284,10 @@ fn is_open(encoding: Encoding) -> bool {
 
 /// The fields that a message needs besides, for its encodings to count.
 fn missing_fields(entity: &Entity<'_>, place: Place) -> &'static str {
-    match (place.whole && !entity.has("MIME-Version"), place.whole && !entity.has("Content-Type")) {
+    // RFC 1428 section 3: the character set of what says nothing is anyone's guess.
+    let untyped = !entity.has("Content-Type") && !entity.body.is_ascii();
+    match (place.whole && !entity.has("MIME-Version"), place.whole && untyped) {
         (true, false) => "MIME-Version: 1.0\r\n",
-        // RFC 1428 section 3: the character set of what says nothing is anyone's guess.
         (true, true) => "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\n",
         (false, true) => "Content-Type: text/plain; charset=unknown-8bit\r\n",
         (false, false) => "",
@@ -255,6 +304,7 @@ fn choose(
 ) -> Result<(Option<&'static str>, Encode), Refusal> {
     match (encoding, content.kind.as_str(), content.subtype.as_str()) {
         (Encoding::QuotedPrintable, ..) => Ok((None, encode::requote)),
+        (Encoding::Base64, ..) if body.is_ascii() => Ok((None, encode::rewrap)),
         (Encoding::Base64, ..) => Ok((None, encode::mask)),
         (Encoding::Foreign, ..) => {
             Err(Refusal::Malformed("a part of it is 8-bit in an encoding that is not of MIME"))

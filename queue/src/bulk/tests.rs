@@ -66,6 +66,25 @@ fn a_block_is_given_to_one_body_at_a_time() {
 }
 
 #[test]
+fn what_is_written_reads_back_over_blocks_and_segments() {
+    let (disk, bulk) = bulk();
+    let octets: Vec<u8> = (0..3 * SIZE as usize).map(|at| (at % 251) as u8).collect();
+    let mut staging = Staging::in_bulk(bulk.clone(), id(1));
+    assert_eq!(staging.read_back().unwrap(), []);
+    let mut written = 0;
+    for part in octets.chunks(4_095) {
+        staging.write(part).unwrap();
+        written += part.len();
+        assert_eq!(staging.read_back().unwrap(), octets[..written]);
+    }
+    let first = segment_name(staging.finish().unwrap().extents()[0].slot);
+    let mut staging = Staging::in_bulk(bulk, id(1));
+    staging.write(&octets).unwrap();
+    disk.open(&first).unwrap().write_at(block_offset(SIZE, 0), b"other").unwrap();
+    assert!(matches!(staging.read_back(), Err(CommitError::Unavailable(_))));
+}
+
+#[test]
 fn neighbours_are_one_extent() {
     let (_, bulk) = bulk();
     let body = stage(&bulk, &[1; 20_000]).unwrap();

@@ -67,11 +67,11 @@ pub(super) fn quoted_printable(octets: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Copies what calls itself quoted-printable and holds 8-bit octets, with these escaped: decoders
-/// take both for the same.
+/// Copies what calls itself quoted-printable, with 8-bit octets escaped and long lines broken:
+/// decoders take both for the same.
 pub(super) fn requote(octets: &[u8], out: &mut Vec<u8>) {
     for line in entity::lines(octets) {
-        if line.is_ascii() {
+        if line.is_ascii() && !super::is_long(line) {
             out.extend_from_slice(line);
             continue;
         }
@@ -108,6 +108,20 @@ pub(super) fn requote(octets: &[u8], out: &mut Vec<u8>) {
 /// Copies octets with a stand-in for each one above 127.
 pub(super) fn mask(octets: &[u8], out: &mut Vec<u8>) {
     out.extend(octets.iter().map(|&octet| if octet.is_ascii() { octet } else { STAND_IN }));
+}
+
+/// Copies base64 in lines of the usual length, however it was cut.
+pub(super) fn rewrap(octets: &[u8], out: &mut Vec<u8>) {
+    let characters = octets.iter().filter(|octet| !octet.is_ascii_whitespace());
+    for (number, character) in characters.enumerate() {
+        if number > 0 && number.is_multiple_of(LINE_CHARACTERS_MAX) {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.push(*character);
+    }
+    if octets.ends_with(b"\r\n") {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Writes one line of quoted-printable, broken softly where it gets too long.

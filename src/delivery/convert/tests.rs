@@ -181,6 +181,68 @@ fn long_lines_are_broken_only_in_a_message_that_changes_anyway() {
     assert_eq!(converted(&broken).octets, broken);
 }
 
+/// A message with its long lines broken, in LF lines; none where it stays as it is.
+fn shortened(message: &str) -> Option<String> {
+    let short = to_short_lines(message.replace('\n', "\r\n").as_bytes())?;
+    assert_eq!(to_short_lines(&short), None, "a second time");
+    Some(String::from_utf8(short).unwrap().replace("\r\n", "\n"))
+}
+
+#[test]
+fn long_lines_are_broken_where_they_are_and_nowhere_else() {
+    let (long, quoted) = ("x".repeat(999), format!("{}=\n", "x".repeat(75)).repeat(13));
+    let quoted = format!("{quoted}{}", "x".repeat(24));
+    let mime = "MIME-Version: 1.0\n";
+    let label = "Content-Transfer-Encoding: quoted-printable\n";
+    assert_eq!(
+        shortened(&format!("A: é\n\n{long}\nb.\n")).as_deref(),
+        Some(&*format!("A: é\n{mime}{label}\n{quoted}\nb.\n"))
+    );
+    let mixed = |first: &str, last: &str| {
+        format!(
+            "{mime}Content-Type: multipart/mixed; boundary=m\nContent-Transfer-Encoding: 8bit\n\n\
+             {long}é\n--m\n{first}\n--m\nContent-Transfer-Encoding: 8bit\n\n=é\n--m\n{last}\n--m--\n{long}\n"
+        )
+    };
+    let text = |label: &str, body: &str| format!("Content-Type: text/html\n{label}\n{body}\n");
+    assert_eq!(
+        shortened(&mixed(&text("", &long), "\nlast")),
+        Some(mixed(&text(label, &quoted), "\nlast"))
+    );
+    let base64 = |body: &str| format!("{mime}Content-Transfer-Encoding: base64\n\n{body}\n");
+    let lines = [&"QUJD".repeat(19); 14].map(|line| &**line).join("\n");
+    assert_eq!(shortened(&base64(&"QUJD".repeat(19 * 14))), Some(base64(&lines)));
+    let binary = format!("{mime}Content-Type: image/x\n");
+    let broken = shortened(&format!("{binary}\n{long}")).unwrap();
+    let (header, body) = broken.split_once("\n\n").unwrap();
+    assert_eq!(header, format!("{binary}Content-Transfer-Encoding: base64"));
+    assert_eq!(decode("base64", body.as_bytes()), long.as_bytes());
+    let said = format!("{mime}{label}\n=3D{long}\n");
+    let broken = shortened(&said).unwrap();
+    let body = broken.split_once("\n\n").unwrap().1.replace('\n', "\r\n");
+    assert_eq!(decode("quoted-printable", body.as_bytes()), format!("={long}\r\n").as_bytes());
+}
+
+#[test]
+fn long_lines_stay_in_what_is_signed_or_cannot_be_read() {
+    let long = "é".repeat(500);
+    let nested = "MIME-Version: 1.0\nContent-Type: message/rfc822\n\n";
+    for message in [
+        format!("A: 1\n\n{}", "x".repeat(998)),
+        format!("A: {long}\n\nx\n"),
+        format!("DKIM-Signature: a\n\n{long}\n"),
+        format!("{nested}ARC-Message-Signature: a\n\n{long}\n"),
+        format!("Content-Type: multipart/signed; boundary=m\n\n--m\n\n{long}\n--m--\n"),
+        format!("Content-Type: multipart/encrypted; boundary=m\n\n--m\n\n{long}\n--m--\n"),
+        format!("Content-Type: multipart/mixed\n\n--m\n\n{long}\n--m--\n"),
+        format!("Content-Type: message/partial\n\n{long}\n"),
+        format!("Content-Transfer-Encoding: x-own\n\n{long}\n"),
+        format!("{}A: 1\n\n{long}\n", nested.repeat(DEPTH_MAX + 1)),
+    ] {
+        assert_eq!(shortened(&message), None, "{message}");
+    }
+}
+
 #[test]
 fn depth_is_bounded() {
     let nest = |depth: usize, text: &str| {
