@@ -435,6 +435,12 @@ fn a_login_by_scram_owns_what_it_queues() {
         let reply = send(&mut client, "joe@ours.example", "ann@dead.example", content);
         assert!(reply.starts_with("250 2.0.0 "), "{reply}");
     }
+    assert_eq!(hosted.daemon.rows().len(), 2);
+    for row in hosted.daemon.rows() {
+        assert_eq!(row["tenant"], "joe@ours.example", "{row}");
+        let shown = hosted.daemon.queue(&["show", row["queue_id"].as_str().unwrap()]).0;
+        assert!(shown.contains("\ntenant    joe@ours.example\n"), "{shown}");
+    }
     assert!(hosted.daemon.terminate().success());
     let folder = hosted.daemon.path("dump");
     let (_, code) = hosted.daemon.queue(&["dump", folder.to_str().unwrap()]);

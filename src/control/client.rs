@@ -161,12 +161,13 @@ fn mailq_entry(message: &Message) -> String {
 /// One message in full, for people.
 pub fn details(message: &Message) -> String {
     let mut text = format!(
-        "id        {}\nqueue     {}\narrived   {}\nsize      {} octets\nsender    <{}>\n",
+        "id        {}\nqueue     {}\narrived   {}\nsize      {} octets\nsender    <{}>\ntenant    {}\n",
         message.queue_id,
         message.queue_name,
         clock::date(message.arrival_time * 1000),
         message.message_size,
-        message.sender
+        message.sender,
+        message.tenant
     );
     if let Some(at) = message.release_time {
         text.push_str(&format!("release   {}\n", clock::date(at * 1000)));
@@ -205,6 +206,7 @@ mod tests {
             arrival_time: 1_795_514_096,
             message_size: 1500,
             sender: "s@c.example".into(),
+            tenant: "joe".into(),
             recipients: vec![
                 Recipient {
                     address: "a@d.example".into(),

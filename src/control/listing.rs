@@ -27,6 +27,9 @@ pub struct Message {
     pub message_size: u64,
     /// The reverse-path; empty for null.
     pub sender: String,
+    /// On whose account it is: a user, or the address of a client.
+    #[serde(default)]
+    pub tenant: String,
     /// Those who did not get it yet, and those who got it.
     pub recipients: Vec<Recipient>,
     /// When its sender wants it released, in seconds since the epoch, where that is later than its
@@ -216,6 +219,7 @@ impl Lister<'_> {
             arrival_time: stored.arrived_ms / 1000,
             message_size: stored.size,
             sender: sender.unwrap_or_else(|| "?".to_owned()),
+            tenant: stored.tenant.to_string(),
             recipients,
             release_time: release_ms.map(|at_ms| at_ms / 1000),
             damage,
