@@ -39,7 +39,7 @@ fn main() {
         return;
     }
     let offer = Offer::new(&Terms::new(Protocol::Smtp, 50 << 20));
-    let grammar = Grammar { offer: &offer, strict: false };
+    let grammar = Grammar { offer: &offer, strict: false, domain: None };
     let ours = per_line(|line| {
         let line = line.strip_suffix("\r\n").unwrap_or(line).as_bytes();
         assert!(black_box(grammar.parse(black_box(line))).is_ok(), "a line is refused");

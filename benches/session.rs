@@ -75,6 +75,7 @@ fn bench_message() {
         limits,
         bare_line_ends: BareLineEnds::Refuse,
         strict: false,
+        domain: None,
         verify: false,
         service: Service::Open,
         standing: Standing::default(),

@@ -73,6 +73,8 @@ pub struct Settings {
     pub bare_line_ends: BareLineEnds,
     /// Whether commands are read strictly, see [`Grammar`].
     pub strict: bool,
+    /// What this client's paths get that have no domain; none where they are refused.
+    pub domain: Option<Arc<str>>,
     /// Whether VRFY tells this client who lives here.
     pub verify: bool,
     /// Whether mail is taken at all.
@@ -365,7 +367,8 @@ impl Session {
     }
 
     fn read_command(&mut self, now: Instant) -> bool {
-        let grammar = Grammar { offer: &self.settings.offer, strict: self.settings.strict };
+        let Settings { offer, strict, domain, .. } = &*self.settings;
+        let grammar = Grammar { offer, strict: *strict, domain: domain.as_deref() };
         let octets_max = self.line_octets_max();
         let command = self.lines.take(octets_max, |line| match line {
             Line::TooLong => Err(reply::LINE_TOO_LONG),

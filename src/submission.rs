@@ -41,6 +41,16 @@ pub struct Rules {
     pub unqualified: Unqualified,
 }
 
+impl Rules {
+    /// What the addresses of a login get that have no domain: that of logins, or else its own; none
+    /// where they are refused.
+    pub fn domain_for(&self, login: &str) -> Option<String> {
+        let own = || self.senders.own_address(login).map(|own| own.domain().to_owned());
+        let domain = self.senders.login_domain.clone().or_else(own);
+        domain.filter(|_| self.unqualified == Unqualified::Qualify)
+    }
+}
+
 /// What a message gets where it has none.
 #[derive(Clone, Debug)]
 pub struct Stamp {

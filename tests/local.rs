@@ -245,15 +245,18 @@ fn what_is_no_letter_is_set_aside_and_told() {
 
 #[test]
 fn smtp_is_spoken_on_standard_input() {
-    let (daemon, store) = start(Behaviour::default(), "");
+    let (daemon, store) = start(Behaviour::default(), "domain = \"d.example\"");
     let said = sendmail(
         &daemon,
         "-bs",
-        "EHLO me.example\r\nMAIL FROM:<s@far.example>\r\nRCPT TO:<a@d.example>\r\nDATA\r\n\
+        "EHLO me.example\r\nMAIL FROM:<s>\r\nRCPT TO:<a>\r\nRCPT TO:<b@far.example>\r\nDATA\r\n\
          Subject: bs\r\n\r\nx\r\n.\r\nQUIT\r\n",
     );
     assert!(said.0 == 0 && said.1.contains("\r\n221 "), "{said:?}");
-    assert!(only(&daemon, &store).1.contains("Subject: bs"));
+    let (delivery, text) = only(&daemon, &store);
+    assert_eq!(delivery.from, "s@d.example");
+    assert_eq!(delivery.to, ["a@d.example", "b@far.example"]);
+    assert!(text.contains("Subject: bs"));
 }
 
 #[test]

@@ -237,6 +237,31 @@ fn long_lines_of_a_user_are_encoded_and_those_that_are_signed_stay() {
 }
 
 #[test]
+fn the_paths_of_a_user_get_a_domain_and_those_of_strangers_do_not() {
+    let hosted = host();
+    let mut client = hosted.logged_in();
+    let content = "From: joe\r\nSubject: x\r\n\r\nx\r\n";
+    assert!(send(&mut client, "joe", "ann", content).starts_with("250 2.0.0 "));
+    let delivery = hosted.store.wait_for(1, ARRIVAL).remove(0);
+    assert_eq!(
+        (&*delivery.from, &*delivery.to),
+        ("joe@ours.example", &["ann@ours.example".into()][..])
+    );
+    assert!(String::from_utf8(delivery.content).unwrap().contains("From: joe@ours.example\r\n"));
+    let refusal = expect(&mut client, "MAIL FROM:<ann>", "550 5.7.1 ");
+    assert!(refusal.contains("ann@ours.example"), "{refusal}");
+    let mut stranger = Client::greet(hosted.daemon.addr(), "c.example");
+    assert_eq!(stranger.command("MAIL FROM:<joe>").code, 501);
+    assert_eq!(stranger.command("MAIL FROM:<joe@c.example>").code, 250);
+    assert_eq!(stranger.command("RCPT TO:<ann>").code, 501);
+    let strict = host_with(&["joe@ours.example"], "[submission]\nunqualified = \"refuse\"\n");
+    let mut client = strict.logged_in();
+    expect(&mut client, "MAIL FROM:<joe>", "501 5.1.7 ");
+    expect(&mut client, "MAIL FROM:<joe@ours.example>", "250 ");
+    expect(&mut client, "RCPT TO:<ann>", "501 5.1.3 ");
+}
+
+#[test]
 fn nobody_sends_as_somebody_else() {
     // Checks: M03
     let hosted = host();

@@ -19,6 +19,7 @@ use crate::local::host::{self, Current, Host};
 use crate::local::pickup;
 use crate::receive::{Rules, Services};
 use crate::route::Table;
+use crate::session;
 
 /// Most recipients of a letter: it is handed over as a whole.
 const RECIPIENTS_MAX: usize = 100_000;
@@ -115,9 +116,12 @@ fn rules(config: &Config, table: &Arc<Table>) -> Rules {
     listener.max_recipients = RECIPIENTS_MAX;
     listener.max_errors = RECIPIENTS_MAX;
     let here: Vec<IpNet> = vec![IpNet::from(std::net::IpAddr::from([127, 0, 0, 1]))];
+    let rules = settings::rules(config, &listener, table, None, None);
+    let domain = Some(config.local_domain().into());
     Rules {
+        settings: session::Settings { domain, ..rules.settings },
         relay_from: here.clone(),
         door: Arc::new(door::Rules { trusted: here, ..door::Rules::default() }),
-        ..settings::rules(config, &listener, table, None, None)
+        ..rules
     }
 }

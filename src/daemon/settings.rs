@@ -204,6 +204,7 @@ pub(super) fn rules(
             },
             bare_line_ends: BareLineEnds::Refuse,
             strict: listener.strict_syntax,
+            domain: None,
             verify: listener.vrfy == Vrfy::Anyone,
             service: listener.service,
             standing: session::Standing::default(),

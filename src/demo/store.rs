@@ -149,7 +149,7 @@ impl Store {
     }
 
     fn parse(&self, line: &[u8]) -> Result<Command, u16> {
-        let grammar = Grammar { offer: &self.offer, strict: false };
+        let grammar = Grammar { offer: &self.offer, strict: false, domain: None };
         grammar.parse(line.trim_ascii_end()).map_err(|refusal| refusal.code)
     }
 

@@ -95,6 +95,9 @@ impl Peer {
         if normalise {
             settings.bare_line_ends = BareLineEnds::Normalise;
         }
+        if let (Some(submission), Some(login)) = (&rules.submission, &self.login) {
+            settings.domain = submission.domain_for(&login.user).map(Into::into);
+        }
         settings.verify |= self.may_relay && rules.verify_for_relay;
         settings.standing = self.standing(rules);
         let channel = self.channel(rules);

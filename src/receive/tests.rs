@@ -83,6 +83,7 @@ fn rules(minute: Duration) -> Rules {
             },
             bare_line_ends: BareLineEnds::Refuse,
             strict: false,
+            domain: None,
             verify: false,
             service: session::Service::Open,
             standing: session::Standing::default(),

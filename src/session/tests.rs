@@ -20,6 +20,7 @@ fn settings() -> Arc<Settings> {
         },
         bare_line_ends: BareLineEnds::Refuse,
         strict: false,
+        domain: None,
         verify: false,
         service: Service::Open,
         standing: Standing::default(),

@@ -84,6 +84,8 @@ pub struct Grammar<'a> {
     pub offer: &'a Offer,
     /// Whether what only harmless clients get wrong is refused, too.
     pub strict: bool,
+    /// What a path without a domain gets (RFC 6409 6.3); none where it is refused.
+    pub domain: Option<&'a str>,
 }
 
 impl Grammar<'_> {
@@ -157,7 +159,8 @@ impl Grammar<'_> {
     fn parse_mail(self, argument: &str) -> Result<Command, Reply> {
         let refuse = |error: PathError| reply::BAD_SENDER.with_text(error.0);
         let (inside, words) = self.take_argument(argument, "FROM:", refuse)?;
-        let reverse_path = path::parse_reverse_path(inside).map_err(refuse)?;
+        let reverse_path = path::parse_qualified(inside, self.domain, path::parse_reverse_path);
+        let reverse_path = reverse_path.map_err(refuse)?;
         let parameters = MailParameters::parse(words, |name| self.offer.mail_parameter(name))?;
         if parameters.body == Some(Body::BinaryMime) && !self.offer.offers("BINARYMIME") {
             return Err(reply::BAD_VALUE
@@ -169,7 +172,8 @@ impl Grammar<'_> {
     fn parse_rcpt(self, argument: &str) -> Result<Command, Reply> {
         let refuse = |error: PathError| reply::BAD_RECIPIENT.with_text(error.0);
         let (inside, words) = self.take_argument(argument, "TO:", refuse)?;
-        let path = path::parse_forward_path(inside).map_err(refuse)?;
+        let path = path::parse_qualified(inside, self.domain, path::parse_forward_path);
+        let path = path.map_err(refuse)?;
         let parameters = RcptParameters::parse(words, |name| self.offer.rcpt_parameter(name))?;
         Ok(Command::Rcpt { path, parameters })
     }
@@ -245,7 +249,7 @@ mod tests {
 
     fn parse(line: &[u8], strict: bool) -> Result<Command, Reply> {
         let offer = Offer::new(&Terms::new(Protocol::Smtp, 1000));
-        Grammar { offer: &offer, strict }.parse(line)
+        Grammar { offer: &offer, strict, domain: None }.parse(line)
     }
 
     fn code(line: &str, strict: bool) -> u16 {

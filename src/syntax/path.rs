@@ -74,7 +74,7 @@ impl fmt::Display for ForwardPath {
 pub fn take_path(text: &str) -> Result<(&str, &str), PathError> {
     let (path, rest) = match text.strip_prefix('<') {
         Some(inside) => {
-            let end = closing_bracket(inside).ok_or(PathError("a path ends with `>`"))?;
+            let end = find_unquoted(inside, b'>').ok_or(PathError("a path ends with `>`"))?;
             let (path, rest) = inside.split_at(end);
             (path, rest.strip_prefix('>').unwrap_or(rest))
         }
@@ -99,8 +99,20 @@ pub fn parse_forward_path(path: &str) -> Result<ForwardPath, PathError> {
     path.parse().map(ForwardPath::Mailbox)
 }
 
-/// Where the `>` is that is not inside quotes.
-fn closing_bracket(inside: &str) -> Option<usize> {
+/// Reads the inside of a path by `parse`; one without a domain gets this one, where there is one.
+pub fn parse_qualified<T>(
+    path: &str,
+    domain: Option<&str>,
+    parse: fn(&str) -> Result<T, PathError>,
+) -> Result<T, PathError> {
+    parse(path).or_else(|error| match domain {
+        Some(domain) if find_unquoted(path, b'@').is_none() => parse(&format!("{path}@{domain}")),
+        _ => Err(error),
+    })
+}
+
+/// Where an octet first is that is not inside quotes.
+fn find_unquoted(inside: &str, wanted: u8) -> Option<usize> {
     let mut quoted = false;
     let mut escaped = false;
     for (at, octet) in inside.bytes().enumerate() {
@@ -108,7 +120,7 @@ fn closing_bracket(inside: &str) -> Option<usize> {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b'>' if !quoted => return Some(at),
+            _ if octet == wanted && !quoted => return Some(at),
             _ => {}
         }
     }
@@ -148,6 +160,27 @@ mod tests {
         same("<a@[ipv6:2001:DB8:0:0:0:0:0:1]>", "<a@[IPv6:2001:db8::1]>");
         assert_ne!(forward("<A@d.example>"), forward("<a@d.example>"));
         assert_ne!(forward("<a@[IPv6:::ffff:192.0.2.1]>"), forward("<a@[192.0.2.1]>"));
+    }
+
+    #[test]
+    fn a_path_without_a_domain_gets_one_where_there_is_one() {
+        let reverse = |path| parse_qualified(path, Some("d.example"), parse_reverse_path);
+        let forward = |path| parse_qualified(path, Some("d.example"), parse_forward_path);
+        for (path, whole) in [
+            ("joe", "joe@d.example"),
+            ("\"a@b\"", "\"a@b\"@d.example"),
+            ("joe@c.example", "joe@c.example"),
+            ("postmaster", "postmaster@d.example"),
+            ("", ""),
+        ] {
+            assert_eq!(reverse(path).unwrap().to_string(), whole);
+        }
+        assert_eq!(forward("joe").unwrap().to_string(), "joe@d.example");
+        assert_eq!(forward("Postmaster"), Ok(ForwardPath::Postmaster));
+        for path in ["joe doe", "joe@", "@", "joe@c d", ".joe", "\"joe"] {
+            assert_eq!(reverse(path), parse_reverse_path(path), "{path}");
+        }
+        assert!(forward("").is_err() && parse_qualified("joe", None, parse_reverse_path).is_err());
     }
 
     #[test]

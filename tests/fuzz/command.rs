@@ -66,7 +66,7 @@ pub(crate) const TARGET: Target =
 pub(crate) fn parse(line: &[u8]) -> Result<Command, Reply> {
     static OFFER: LazyLock<Offer> =
         LazyLock::new(|| Offer::new(&Terms::new(Protocol::Smtp, 50 << 20)));
-    Grammar { offer: &OFFER, strict: false }.parse(line)
+    Grammar { offer: &OFFER, strict: false, domain: None }.parse(line)
 }
 
 /// The command as we would send it.
@@ -125,7 +125,7 @@ fn parse_secured(line: &[u8]) -> Result<Command, Reply> {
         let (start_tls, mechanisms) = (StartTls::Offered, Some(Mechanism::ALL.as_slice()));
         Offer::new(&Terms { start_tls, mechanisms, ..Terms::new(Protocol::Smtp, 50 << 20) })
     });
-    Grammar { offer: &OFFER, strict: false }.parse(line)
+    Grammar { offer: &OFFER, strict: false, domain: None }.parse(line)
 }
 
 fn check(line: &[u8], random: &mut Rng) {

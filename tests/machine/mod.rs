@@ -45,6 +45,7 @@ pub fn settings(bare_line_ends: BareLineEnds) -> Settings {
         limits,
         bare_line_ends,
         strict: false,
+        domain: None,
         verify: false,
         service: Service::Open,
         standing: Standing::default(),
