@@ -127,6 +127,8 @@ pub struct Scram {
     pub server_key: [u8; 32],
     /// Who logs in with it.
     pub login: Login,
+    /// The account may not be used now, which only the right proof is told.
+    pub disabled: bool,
 }
 
 /// A store that judges one proof at a time: a file, tokens; a directory or a database can follow.

@@ -414,24 +414,25 @@ fn a_client_that_vanishes_amid_an_exchange_leaves_nothing() {
 }
 
 /// What a client of SCRAM knows.
-struct Joe(&'static str);
+struct Knows(&'static str, &'static str);
 
-impl SessionCallback for Joe {
+impl SessionCallback for Knows {
     fn callback(
         &self,
         _: &SessionData,
         _: &Context<'_>,
         request: &mut Request<'_>,
     ) -> Result<(), SessionError> {
-        let request = request.satisfy::<AuthId>("joe@ours.example")?;
-        request.satisfy::<Password>(self.0.as_bytes())?;
+        let request = request.satisfy::<AuthId>(self.0)?;
+        request.satisfy::<Password>(self.1.as_bytes())?;
         Ok(())
     }
 }
 
 /// A whole exchange by SCRAM-SHA-256, whose client judges the server's proof: the last reply.
-fn scram(client: &mut SecureClient, password: &'static str) -> String {
-    let config = SASLConfig::builder().with_defaults().with_callback(Joe(password)).unwrap();
+fn scram(client: &mut SecureClient, login: &'static str, password: &'static str) -> String {
+    let knows = Knows(login, password);
+    let config = SASLConfig::builder().with_defaults().with_callback(knows).unwrap();
     let name = Mechname::parse(b"SCRAM-SHA-256").unwrap();
     let mut session = SASLClient::new(config).start_suggested(&[name]).unwrap();
     let (mut line, mut challenge) = ("AUTH SCRAM-SHA-256 ".to_owned(), None);
@@ -451,10 +452,16 @@ fn a_login_by_scram_owns_what_it_queues() {
     let mut hosted = host();
     for mut client in [hosted.starttls(), hosted.implicit()] {
         expect(&mut client, "EHLO c.example", "250");
-        let refused = scram(&mut client, "wrong");
-        assert!(refused.starts_with("535 5.7.8 "), "{refused}");
+        for (login, password, told) in [
+            ("joe@ours.example", "wrong", "535 5.7.8 "),
+            (GONE, "wrong", "535 5.7.8 "),
+            (GONE, "secret", "525 5.7.13 "),
+        ] {
+            let refused = scram(&mut client, login, password);
+            assert!(refused.starts_with(told), "{login} {password}: {refused}");
+        }
         expect(&mut client, "MAIL FROM:<joe@ours.example>", "530 5.7.0 ");
-        let granted = scram(&mut client, "secret");
+        let granted = scram(&mut client, "joe@ours.example", "secret");
         assert!(granted.starts_with("235 2.7.0 "), "{granted}");
         let content = "From: joe@ours.example\r\nSubject: x\r\n\r\nx\r\n";
         let reply = send(&mut client, "joe@ours.example", "ann@dead.example", content);

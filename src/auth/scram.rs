@@ -141,6 +141,9 @@ impl Challenged {
         let stored = digest::digest(&digest::SHA256, &key);
         verify_slices_are_equal(stored.as_ref(), &self.kept.stored_key)
             .map_err(|_| Denial::Credentials)?;
+        if self.kept.disabled {
+            return Err(Denial::Disabled);
+        }
         let ours = STANDARD.encode(sign(&self.kept.server_key, said.as_bytes()));
         Ok((self.kept.login, format!("v={ours}")))
     }
@@ -165,7 +168,7 @@ mod tests {
         let derived = Derived::new("pencil", &salt, 4096).unwrap();
         let login = super::super::Login { user: "user".into(), label: None };
         let Derived { stored_key, server_key } = derived;
-        Scram { iterations: 4096, salt, stored_key, server_key, login }
+        Scram { iterations: 4096, salt, stored_key, server_key, login, disabled: false }
     }
 
     #[test]
@@ -231,6 +234,12 @@ mod tests {
             challenged.finish(change(right).as_bytes()).map(|(login, _)| login.user.to_string())
         };
         assert_eq!(finish(str::to_owned), Ok("user".to_owned()));
+        let first = ClientFirst::read(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO", CLEAR).unwrap();
+        let disabled = Scram { disabled: true, ..kept() };
+        let right = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                     p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+        let challenged = first.answer("%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0", disabled);
+        assert_eq!(challenged.finish(right.as_bytes()).unwrap_err(), Denial::Disabled);
         for (change, expected) in [
             ((|right| right.replace("biws", "eSws")) as fn(&str) -> String, Denial::Credentials),
             (|right| right.replace("k0,", "k1,"), Denial::Credentials),

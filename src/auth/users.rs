@@ -205,7 +205,7 @@ impl Verifier for Users {
     fn scram(&self, login: &str) -> Option<Scram> {
         self.refresh();
         let accounts = self.current.load();
-        let found = accounts.find(login).filter(|(account, _)| !account.disabled);
+        let found = accounts.find(login);
         let found = found.and_then(|(account, label)| Some((account, account.kept(label)?, label)));
         if let Some((account, kept, label)) = found {
             return Some(Scram {
@@ -214,6 +214,7 @@ impl Verifier for Users {
                 stored_key: kept.stored_key,
                 server_key: kept.server_key,
                 login: Login { user: account.name.as_str().into(), label: label.map(Into::into) },
+                disabled: account.disabled,
             });
         }
         let (salt, iterations) = match accounts.find(login) {
@@ -230,6 +231,7 @@ impl Verifier for Users {
             stored_key: *stored_key,
             server_key: *server_key.first_chunk()?,
             login: Login { user: login.into(), label: None },
+            disabled: false,
         })
     }
 

@@ -57,6 +57,7 @@ impl Verifier for Store {
             stored_key,
             server_key,
             login,
+            disabled: false,
         })
     }
 

@@ -233,7 +233,8 @@ fn scram_tells_nobody_who_is_there() {
     };
     assert!(fits("joe@x.org", "secret") && fits("joe@x.org+phone", "other"));
     assert!(!fits("joe@x.org", "other"), "SCRAM can't try one password after the other");
-    assert!(!fits("ann", "secret") && !fits("nobody", "") && !fits("joe@x.org+absent", "other"));
+    assert!(!fits("nobody", "") && !fits("joe@x.org+absent", "other"));
+    assert!(fits("ann", "secret") && of("ann").disabled && !of("joe@x.org").disabled);
 }
 
 #[test]
