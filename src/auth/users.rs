@@ -22,6 +22,7 @@ use aws_lc_rs::hmac;
 use lru::LruCache;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::secret::Derived;
 use super::{Denial, Login, Pending, Proof, Scram, Verifier};
@@ -35,10 +36,14 @@ pub use seen::Seen;
 
 /// Verified passwords that are remembered.
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-/// Derivations at a time: they take a processor each.
-const DERIVATIONS_MAX: usize = 2;
+/// How long a password may wait for the derivations before it.
+const DERIVATION_TIME: Duration = Duration::from_secs(10);
 /// How often the file is looked at.
 const LOOK_TIME: Duration = Duration::from_secs(2);
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
 
 /// The users of the file.
 pub struct Users {
@@ -48,7 +53,9 @@ pub struct Users {
     remembered: Mutex<LruCache<[u8; 32], (Login, Instant)>>,
     remember: Duration,
     key: hmac::Key,
+    /// Places of derivations, which take a processor each.
     derivations: Arc<Semaphore>,
+    derivation_time: Duration,
     seen: Arc<Seen>,
     #[cfg(test)]
     derived: std::sync::atomic::AtomicUsize,
@@ -84,7 +91,8 @@ impl Users {
             remembered: Mutex::new(LruCache::new(REMEMBERED_MAX)),
             remember,
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
-            derivations: Arc::new(Semaphore::new(DERIVATIONS_MAX)),
+            derivations: Arc::new(Semaphore::new(processors())),
+            derivation_time: DERIVATION_TIME,
             seen,
             #[cfg(test)]
             derived: std::sync::atomic::AtomicUsize::new(0),
@@ -153,8 +161,11 @@ impl Users {
             None => self.invented(accounts, login),
         };
         let unavailable = || Denial::Unavailable("logins are not judged any more".to_owned());
-        let derivations = Arc::clone(&self.derivations);
-        let place = derivations.acquire_owned().await.map_err(|_| unavailable())?;
+        let place = Arc::clone(&self.derivations).acquire_owned();
+        let Ok(place) = timeout(self.derivation_time, place).await else {
+            return Err(Denial::Unavailable("too many passwords wait to be checked".to_owned()));
+        };
+        let place = place.map_err(|_| unavailable())?;
         #[cfg(test)]
         self.derived.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let password = password.to_owned();

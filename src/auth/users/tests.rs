@@ -48,6 +48,11 @@ impl House {
         Ok(Seen::name(&login.user, login.label.as_deref()))
     }
 
+    async fn all_places(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let count = u32::try_from(processors()).unwrap();
+        Arc::clone(&self.users.derivations).acquire_many_owned(count).await.unwrap()
+    }
+
     fn derived(&self) -> usize {
         self.users.derived.load(Ordering::Relaxed)
     }
@@ -198,8 +203,8 @@ fn a_change_keeps_who_may_read() {
 #[tokio::test]
 async fn a_password_is_not_remembered_past_a_change_that_it_has_met() {
     let house = House::new(LONG);
-    // Both places are taken, so that the judgement waits while the file changes.
-    let places = Arc::clone(&house.users.derivations).acquire_many_owned(2).await.unwrap();
+    // All places are taken, so that the judgement waits while the file changes.
+    let places = house.all_places().await;
     let change = async {
         tokio::task::yield_now().await;
         house.users.current.store(Arc::new(Accounts::default()));
@@ -208,6 +213,23 @@ async fn a_password_is_not_remembered_past_a_change_that_it_has_met() {
     let (login, ()) = tokio::join!(house.login("joe@x.org", "secret"), change);
     login.unwrap();
     assert_eq!(house.login("joe@x.org", "secret").await, Err(Denial::Credentials));
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_put_off_and_who_is_remembered_does_not_wait() {
+    let mut house = House::new(LONG);
+    house.users.derivation_time = Duration::from_millis(50);
+    house.login("joe@x.org", "secret").await.unwrap();
+    let places = house.all_places().await;
+    assert_eq!(house.users.derivations.available_permits(), 0, "one for each processor");
+    for login in ["ann", "nobody"] {
+        let denial = house.login(login, "secret").await;
+        assert!(matches!(denial, Err(Denial::Unavailable(_))), "{login}: {denial:?}");
+    }
+    house.login("joe@x.org", "secret").await.unwrap();
+    assert_eq!(house.derived(), 1);
+    drop(places);
+    assert_eq!(house.login("nobody", "secret").await, Err(Denial::Credentials));
 }
 
 #[test]
