@@ -47,7 +47,7 @@ use crate::submission::{self, Filter, Stamp};
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 use crate::syntax::xclient::Claim;
 
-pub use caller::Caller;
+pub use caller::{Bound, Caller};
 pub use offers::{Client, Offers};
 use peer::Peer;
 
@@ -388,9 +388,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         begun.map(|incoming| incoming.held(self.visit.hold()).reflowed(submitted))
     }
 
-    /// The filter of a user's message.
+    /// The filter of a message from a user, or from a program whose account is bound.
     fn new_filter(&self) -> Option<Filter> {
-        let (rules, login) = (self.rules.submission.as_ref()?, self.peer.login.as_ref()?);
+        let rules = match &self.caller {
+            Some(caller) => caller.bound_to.as_ref().map(|bound| &bound.rules),
+            None => self.rules.submission.as_ref(),
+        };
+        let (rules, login) = (rules?, self.peer.login.as_ref()?);
         let stamp = Stamp {
             date: clock::date(clock::now_ms()),
             message_id: format!("{:032x}@{}", fastrand::u128(..), self.rules.settings.hostname),

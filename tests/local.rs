@@ -294,17 +294,27 @@ fn another_account_sends_as_what_it_is() {
     assert_eq!(as_nobody(&daemon, own, "Subject: up\n\nx\n"), (0, String::new()));
     let (exit, said) = as_nobody(&daemon, "-i|-froot@angarium.test|a@d.example", "x\n");
     assert!(exit == 77 && said.contains("nobody sends as <nobody@angarium.test>"), "{exit} {said}");
+    let (exit, said) = as_nobody(&daemon, own, "From: root (Root)\n\nx\n");
+    assert!(
+        exit == 77 && said.contains("nobody may not send as <root@angarium.test>"),
+        "{exit} {said}"
+    );
+    sent(&daemon, own, "From: nobody@far.example\nSubject: free\n\nx\n");
     let (exit, said) = as_nobody(&daemon, "-bp", "");
     assert!(exit == 77 && said.contains("may see"), "{exit} {said}");
     daemon.terminate();
     assert_eq!(as_nobody(&daemon, own, "Subject: down\n\nx\n"), (0, String::new()));
     daemon.restart();
-    let deliveries = store.wait_for(2, ARRIVAL);
+    let deliveries = store.wait_for(3, ARRIVAL);
     daemon.drain(ARRIVAL);
-    assert_eq!(store.count(), 2);
-    for delivery in deliveries {
+    assert_eq!(store.count(), 3);
+    let (bound, free): (Vec<_>, Vec<_>) =
+        deliveries.into_iter().partition(|delivery| delivery.from == "nobody@angarium.test");
+    assert_eq!((bound.len(), free.len()), (2, 1));
+    let text = String::from_utf8_lossy(&free[0].content);
+    assert!(text.contains("\r\nFrom: nobody@far.example\r\n"), "{text}");
+    for delivery in bound {
         let text = String::from_utf8(delivery.content).unwrap();
-        assert_eq!(delivery.from, "nobody@angarium.test");
         assert!(text.contains(&format!("from userid {NOBODY})")), "{text}");
     }
     let spool = daemon.path("spool");

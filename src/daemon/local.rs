@@ -17,9 +17,11 @@ use crate::event;
 use crate::local::folder::Ends;
 use crate::local::host::{self, Current, Host};
 use crate::local::pickup;
+use crate::policy::sender::Senders;
 use crate::receive::{Rules, Services};
 use crate::route::Table;
 use crate::session;
+use crate::submission::{self, Unqualified};
 
 /// Most recipients of a letter: it is handed over as a whole.
 const RECIPIENTS_MAX: usize = 100_000;
@@ -104,9 +106,17 @@ fn current(config: &Config, table: &Arc<Table>) -> Current {
         rules: Arc::new(rules(config, table)),
         users: users.clone(),
         any_sender: any_sender.clone(),
-        domain: config.local_domain().to_owned(),
+        submission: Arc::new(submission(config)),
         report: settings::report(config),
     }
+}
+
+/// Accounts are bound as users are, each to its address in the domain of this machine.
+fn submission(config: &Config) -> submission::Rules {
+    let submission::Rules { senders, .. } = settings::submission(config);
+    let login_domain = Some(config.local_domain().to_owned());
+    let senders = Senders { login_domain, ..senders };
+    submission::Rules { senders, unqualified: Unqualified::Qualify }
 }
 
 /// The rules of a listener that knows nobody but this machine.

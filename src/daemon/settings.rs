@@ -248,7 +248,7 @@ fn extensions(listener: &config::Listener) -> offer::Listener {
 }
 
 /// What holds for what users submit.
-fn submission(config: &Config) -> submission::Rules {
+pub(super) fn submission(config: &Config) -> submission::Rules {
     let first = || config.domains.first().map(|domain| domain.name.clone());
     let given = config.domains.iter().filter(|domain| !domain.separator.is_empty());
     let separators = given.map(|domain| (domain.name.clone(), domain.separator.clone()));

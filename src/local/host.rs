@@ -19,9 +19,9 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::event;
-use crate::receive::{self, Caller, Rules, Services};
+use crate::receive::{self, Bound, Caller, Rules, Services};
 use crate::report;
-use crate::syntax::path::Mailbox;
+use crate::submission;
 
 /// Sessions at a time, and those of one account.
 const SESSIONS_MAX: usize = 256;
@@ -40,8 +40,8 @@ pub struct Current {
     pub users: Vec<String>,
     /// Those among them that may use every reverse-path.
     pub any_sender: Vec<String>,
-    /// The domain of the others' reverse-paths.
-    pub domain: String,
+    /// What the others may send as.
+    pub submission: Arc<submission::Rules>,
     /// How reports look that tell of refused letters.
     pub report: report::Settings,
 }
@@ -96,9 +96,13 @@ impl Host {
             return Err(format!("{name} may hand in no mail: [local] users does not list it"));
         }
         let bound = !lists(&current.any_sender, &name);
-        let own =
-            || Mailbox::new(&name, &current.domain).map_err(|error| format!("{name}: {error}"));
-        let bound_to = if bound { Some(own()?) } else { None };
+        let rules = &current.submission;
+        let own = || {
+            let own = rules.senders.own_address(&name);
+            own.ok_or_else(|| format!("{name} is bound to an address, and can't be part of one"))
+        };
+        let bound_to =
+            if bound { Some(Bound { own: own()?, rules: Arc::clone(rules) }) } else { None };
         Ok(Caller { uid, name: name.as_str().into(), bound_to })
     }
 

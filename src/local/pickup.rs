@@ -163,7 +163,11 @@ impl Pickup {
             |(address, reply)| format!("{address} {}", reply.one_line()),
         );
         // Who may not use an address may not have it written to, either.
-        let to = caller.bound_to.clone().or_else(|| letter.from.parse().ok());
+        let to = caller
+            .bound_to
+            .as_ref()
+            .map(|bound| bound.own.clone())
+            .or_else(|| letter.from.parse().ok());
         let Some(to) = to else {
             return Err(format!("it was refused: {said}; and it names no sender"));
         };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::auth::Login;
 use crate::registry::reply::{self, Reply};
+use crate::submission;
 use crate::syntax::path::{Mailbox, ReversePath};
 
 /// The account that a program runs as.
@@ -17,9 +18,17 @@ pub struct Caller {
     pub uid: u32,
     /// Its name; the number where it has none.
     pub name: Arc<str>,
-    /// The only reverse-path that it may use, beside `<>` and with any tag behind a `+`; `None` for
-    /// one that may use every reverse-path.
-    pub bound_to: Option<Mailbox>,
+    /// What it may send as; `None` for one that may send as anybody.
+    pub bound_to: Option<Bound>,
+}
+
+/// The addresses of an account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bound {
+    /// Its own.
+    pub own: Mailbox,
+    /// What holds for it as for a user: what else it may send as, in the envelope and in From.
+    pub rules: Arc<submission::Rules>,
 }
 
 impl Caller {
@@ -28,14 +37,13 @@ impl Caller {
         Login { user: Arc::clone(&self.name), label: None }
     }
 
-    /// Whether it may use a reverse-path.
+    /// Whether it may use a reverse-path. Everyone may use `<>`.
     pub fn judge_sender(&self, path: &ReversePath) -> Result<(), Reply> {
-        let (Some(own), ReversePath::Mailbox(mailbox)) = (&self.bound_to, path) else {
+        let (Some(Bound { own, rules }), ReversePath::Mailbox(mailbox)) = (&self.bound_to, path)
+        else {
             return Ok(());
         };
-        let local = mailbox.local_part();
-        let untagged = local.split_once('+').map_or(local, |(before, _)| before);
-        if untagged.eq_ignore_ascii_case(own.local_part()) && mailbox.domain() == own.domain() {
+        if rules.senders.allows(&self.name, mailbox.local_part(), mailbox.domain()) {
             return Ok(());
         }
         let text = format!("{} sends as <{own}>, not as <{mailbox}>", self.name);
@@ -54,12 +62,19 @@ mod tests {
     use super::*;
     use crate::syntax::path::parse_reverse_path;
 
+    fn rules() -> Arc<submission::Rules> {
+        let mut rules = submission::Rules::default();
+        rules.senders.login_domain = Some("d.example".to_owned());
+        rules.senders.map.grant("joe", "info@other.example").unwrap();
+        Arc::new(rules)
+    }
+
     #[test]
     fn a_bound_caller_sends_as_itself() {
         let bound = Caller {
             uid: 1000,
             name: "joe".into(),
-            bound_to: Some("joe@d.example".parse().unwrap()),
+            bound_to: Some(Bound { own: "joe@d.example".parse().unwrap(), rules: rules() }),
         };
         let free = Caller { bound_to: None, ..bound.clone() };
         for (path, may) in [
@@ -70,6 +85,7 @@ mod tests {
             ("ann@d.example", false),
             ("joey@d.example", false),
             ("joe@other.example", false),
+            ("info@other.example", true),
         ] {
             let path = parse_reverse_path(path).unwrap();
             assert_eq!(bound.judge_sender(&path).is_ok(), may, "{path}");

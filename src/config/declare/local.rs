@@ -21,7 +21,8 @@ sections! {
         users: Vec<String> as NotEmpty<Text> = default r#"["*"]"#;
 
         /// Those among them that may use any sender address; "*" for every one, as elsewhere. The
-        /// others may use account@domain, with any tag behind a `+`.
+        /// others may use account@domain, with any tag behind a `+`, and what the file
+        /// `[submission] senders` grants them. Their From is judged as that of users is.
         any_sender: Vec<String> as List<Text> = default r#"["*"]"#;
 
         /// What an address without a domain gets, and the sender of whoever names none; without it,
