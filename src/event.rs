@@ -195,6 +195,11 @@ pub fn reflowed(id: impl Display) {
     info!(event = "reflowed", %id);
 }
 
+/// What a user submits was refused for its content: by what reason, and the reply.
+pub fn submission_refused(session: &str, user: &str, reason: &str, reply: impl Display) {
+    info!(event = "submission-refused", session, user, reason, %reply);
+}
+
 /// A message was refused after its content, or could not be stored.
 pub fn content_refused(session: &str, why: impl Display) {
     warn!(event = "content-refused", session, %why);

@@ -527,7 +527,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     async fn keep(&mut self, piece: Vec<u8>) {
         let Some(Ok(incoming)) = &mut self.incoming else { return };
         let piece = match &mut self.filter {
-            Some(filter) => filter.take(piece),
+            Some(filter) => filter.take(piece).inspect_err(|refusal| {
+                event::submission_refused(&self.name, filter.login(), refusal.text(), refusal);
+            }),
             None => Ok(piece),
         };
         let kept = match piece {
@@ -548,7 +550,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         {
             let kept = match filter.finish() {
                 Ok(rest) => incoming.write(rest).await,
-                Err(refusal) => Err(refusal),
+                Err(refusal) => {
+                    event::submission_refused(&self.name, filter.login(), refusal.text(), &refusal);
+                    Err(refusal)
+                }
             };
             if let Err(refusal) = kept {
                 self.incoming = Some(Err(refusal));

@@ -78,6 +78,11 @@ impl Filter {
         Self { rules, login, stamp, header: Some(Vec::new()), known: 0 }
     }
 
+    /// Who submits it.
+    pub fn login(&self) -> &str {
+        &self.login
+    }
+
     /// Takes the next piece of content, in CRLF lines, and returns what is to be kept of it now.
     ///
     /// # Errors

@@ -274,6 +274,24 @@ fn nobody_sends_as_somebody_else() {
         assert!(reply.starts_with("550 5.7.1 ") && reply.contains("ann@ours.example"), "{reply}");
     }
     assert!(hosted.daemon.rows().is_empty());
+    let headless = "Subject: x\r\nFrom: joe@ours.example, ann@ours.example\r\n";
+    assert!(send(&mut client, "", "ann@far.example", headless).starts_with("550 5.7.1 "));
+    let told: Vec<serde_json::Value> = hosted
+        .daemon
+        .log()
+        .lines()
+        .filter(|line| line.contains(r#""event":"submission-refused""#))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(told.len(), 4, "one for each message");
+    for event in told {
+        let reason = "joe@ours.example may not send as <ann@ours.example>";
+        assert_eq!(
+            (&event["user"], &event["reason"]),
+            (&"joe@ours.example".into(), &reason.into())
+        );
+        assert_eq!(event["reply"], format!("550 5.7.1 {reason}"));
+    }
     let own = "From: joe@ours.example\r\nSubject: x\r\n\r\nx\r\n";
     assert!(send(&mut client, "", "ann@far.example", own).starts_with("250 "));
     assert_eq!(hosted.store.wait_for(1, ARRIVAL).len(), 1);
