@@ -27,8 +27,8 @@ sections! {
         /// Completes logins and addresses that have no domain; without it, the first [[domain]].
         login_domain: Option<String> as DomainName = optional r#""example.org""#;
 
-        /// What becomes of addresses in header fields that have no domain: "qualify" them, or
-        /// "refuse" the message.
+        /// What becomes of addresses without a domain, in MAIL, RCPT and header fields: "qualify"
+        /// them, or "refuse" the message.
         unqualified: Unqualified as OneOf<Unqualified> = default r#""qualify""#,
             by "RFC 6409 8.4";
 
