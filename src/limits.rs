@@ -8,6 +8,7 @@
 mod alert;
 mod attempts;
 mod books;
+mod reserved;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -36,6 +37,7 @@ use crate::registry::reply::{self, Reply};
 
 pub use alert::{Alert, Letterhead};
 pub use books::{Shut, User};
+pub use reserved::Reserved;
 
 /// How often the books are written, where they changed.
 const SAVE_TIME: Duration = Duration::from_secs(5);
@@ -137,15 +139,24 @@ impl Limits {
         self.take(user, Act::Message, now_ms)
     }
 
-    /// Counts a recipient of a user's message; whether it is in a domain of ours.
+    /// Counts a recipient of a user's message, unless it is in a domain of ours and those do not
+    /// count; whether it did.
     ///
     /// # Errors
     /// The refusal, where it is one too many.
-    pub fn take_recipient(&self, user: &str, is_local: bool, now_ms: u64) -> Result<(), Reply> {
+    pub fn take_recipient(&self, user: &str, is_local: bool, now_ms: u64) -> Result<bool, Reply> {
         if is_local && self.settings.load().exempt_local {
-            return Ok(());
+            return Ok(false);
         }
-        self.take(user, Act::Recipient, now_ms)
+        self.take(user, Act::Recipient, now_ms).map(|()| true)
+    }
+
+    /// Takes back what was counted at a time.
+    fn give_back(&self, user: &str, act: Act, count: u32, at_ms: u64) {
+        if let Some(mut usage) = self.users.get_mut(user) {
+            usage.give_back(act, count, at_ms);
+        }
+        self.set_changed();
     }
 
     fn take(&self, user: &str, act: Act, now_ms: u64) -> Result<(), Reply> {

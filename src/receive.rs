@@ -30,7 +30,7 @@ use crate::door::{self, Door, Refusal, Visit, Waited};
 use crate::envelope::Origin;
 use crate::event;
 use crate::intake::{Incoming, Intake, Trace};
-use crate::limits::Limits;
+use crate::limits::{Limits, Reserved};
 use crate::metric::{self, DoorRule};
 use crate::net::clock;
 use crate::net::connection::Times;
@@ -236,6 +236,8 @@ struct Receiver<S> {
     incoming: Option<Result<Incoming, Reply>>,
     /// What repairs and judges the content of a user.
     filter: Option<Filter>,
+    /// What the transaction counts against its user's limits; given back where it is abandoned.
+    reserved: Option<Reserved>,
     messages: u64,
 }
 
@@ -264,6 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             unsent: BytesMut::new(),
             incoming: None,
             filter: None,
+            reserved: None,
             messages: 0,
         }
     }
@@ -337,7 +340,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             }
             Output::Content(piece) => self.keep(piece).await,
             Output::Commit => self.commit().await?,
-            Output::Discard => self.incoming = None,
+            Output::Discard => (self.incoming, self.reserved) = (None, None),
             Output::Close => {
                 self.flush().await?;
                 end(&mut self.stream).await;
@@ -417,7 +420,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     }
 
     /// Whether there is room for a message, and for one more of this tenant.
-    fn judge_sender(&self, reverse_path: ReversePath, size: u64) -> Result<(), Reply> {
+    fn judge_sender(&mut self, reverse_path: ReversePath, size: u64) -> Result<(), Reply> {
+        // Whatever was begun before is over.
+        self.reserved = None;
         let Services { intake, backlog, .. } = &self.services;
         let may = |caller: &Caller| caller.judge_sender(&reverse_path);
         let verdict = self
@@ -427,17 +432,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             .and_then(|()| self.judge_binding(&reverse_path))
             .and_then(|()| backlog.check(&self.peer.tenant))
             .and_then(|()| intake.check_room(size))
-            .and_then(|()| self.count(|limits, user| limits.take_message(user, clock::now_ms())));
+            .and_then(|()| self.count_message());
         if let Err(refusal) = &verdict {
             event::sender_refused(&self.name, reverse_path, refusal);
         }
         verdict
     }
 
-    /// Counts what a user sends. Programs of this machine are no users: they can't come again.
-    fn count(&self, take: impl FnOnce(&Limits, &str) -> Result<(), Reply>) -> Result<(), Reply> {
+    /// Counts a message of a user. Programs of this machine are no users: they can't come again.
+    fn count_message(&mut self) -> Result<(), Reply> {
         let user = self.peer.login.as_ref().filter(|_| self.caller.is_none());
-        let taken = user.map_or(Ok(()), |login| take(&self.services.limits, &login.user));
+        let limits = || Arc::clone(&self.services.limits);
+        self.reserved = user.map(|login| Reserved::new(limits(), &login.user));
+        self.count(|reserved| reserved.take_message(clock::now_ms()))
+    }
+
+    fn count(
+        &mut self,
+        take: impl FnOnce(&mut Reserved) -> Result<(), Reply>,
+    ) -> Result<(), Reply> {
+        let taken = self.reserved.as_mut().map_or(Ok(()), take);
         taken.map_err(|reply| if self.rules.soft_bounce { reply.softened() } else { reply })
     }
 
@@ -481,8 +495,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let is_local = self.rules.table.is_ours(&found);
-        let taken =
-            self.count(|limits, user| limits.take_recipient(user, is_local, clock::now_ms()));
+        let taken = self.count(|reserved| reserved.take_recipient(is_local, clock::now_ms()));
         if let Err(refusal) = &taken {
             event::recipient_refused(&self.name, path, refusal);
         }
@@ -565,6 +578,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             None => Err(reply::LOCAL_ERROR),
         };
         metric::SMTPD_ACCEPT.observe_time((), clock::instant().duration_since(began));
+        if let (Some(reserved), true) = (self.reserved.take(), result.is_ok()) {
+            reserved.keep();
+        }
         self.messages += u64::from(result.is_ok());
         self.session.handle_commit(result.as_deref().map_err(Reply::clone), clock::instant());
         Ok(())

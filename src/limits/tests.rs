@@ -43,13 +43,40 @@ fn who_sends_too_much_is_told_why_and_the_administrator_once() {
 fn recipients_here_count_only_where_the_operator_says_so() {
     let (_folder, limits, _alerts) = fresh(settings([0, 0, 1, 0]));
     for _ in 0..100 {
-        assert_eq!(limits.take_recipient("joe", true, NOW_MS), Ok(()));
+        assert_eq!(limits.take_recipient("joe", true, NOW_MS), Ok(false));
     }
-    assert_eq!(limits.take_recipient("joe", false, NOW_MS), Ok(()));
+    assert_eq!(limits.take_recipient("joe", false, NOW_MS), Ok(true));
     assert!(limits.take_recipient("joe", false, NOW_MS).is_err());
-    assert_eq!(limits.take_recipient("joe", true, NOW_MS), Ok(()), "also when it is reached");
+    assert_eq!(limits.take_recipient("joe", true, NOW_MS), Ok(false), "also when it is reached");
     limits.set(Settings { exempt_local: false, ..settings([0, 0, 1, 0]) });
     assert!(limits.take_recipient("joe", true, NOW_MS).is_err());
+}
+
+#[test]
+fn open_transactions_count_and_abandoned_ones_do_not() {
+    let (_folder, limits, _alerts) = fresh(settings([2, 0, 3, 0]));
+    let limits = Arc::new(limits);
+    let open = || {
+        let mut reserved = Reserved::new(Arc::clone(&limits), "joe");
+        reserved.take_message(NOW_MS).map(|()| reserved)
+    };
+    let (mut first, mut second) = (open().unwrap(), open().unwrap());
+    assert!(open().is_err(), "two are open");
+    let later_ms = NOW_MS + HOUR_MS / 24;
+    second.take_recipient(false, NOW_MS).unwrap();
+    first.take_recipient(false, NOW_MS).unwrap();
+    first.take_recipient(false, later_ms).unwrap();
+    first.take_recipient(true, NOW_MS).unwrap();
+    assert!(first.take_recipient(false, later_ms).is_err());
+    second.keep();
+    let used = |meter: Meter| limits.users(later_ms)[0].figures[meter as usize].1;
+    assert_eq!((used(Meter::MessagesPerHour), used(Meter::RecipientsPerHour)), (2, 3));
+    drop(first);
+    assert_eq!((used(Meter::MessagesPerHour), used(Meter::RecipientsPerHour)), (1, 1));
+    open().unwrap().keep();
+    assert!(open().is_err(), "two are sent");
+    let ann = Reserved::new(Arc::clone(&limits), "ann").take_message(NOW_MS);
+    assert_eq!(ann, Ok(()));
 }
 
 #[test]
@@ -123,7 +150,7 @@ proptest! {
             }
             let verdict = |limits: &Limits| match is_message {
                 true => limits.take_message("joe", now_ms),
-                false => limits.take_recipient("joe", false, now_ms),
+                false => limits.take_recipient("joe", false, now_ms).map(|_| ()),
             };
             prop_assert_eq!(verdict(&flooded), verdict(&calm));
         }

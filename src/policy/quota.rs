@@ -20,6 +20,9 @@ const SLOTS: u32 = 24;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
+/// The shortest slot: two times with no multiple of it between them are of the same slots.
+pub const SLOT_MS_MIN: u64 = HOUR_MS / 24;
+
 /// The length of a slot.
 fn slot_ms(meter: Meter) -> u64 {
     let time_ms = match meter {
@@ -114,6 +117,14 @@ impl Window {
         }
     }
 
+    /// Takes back what was added in a slot. One that a clock set back has moved stays.
+    fn give_back(&mut self, slot: u32, fewer: u32) {
+        if let Some((_, count)) = self.0.iter_mut().find(|(at, _)| *at == slot) {
+            *count = count.saturating_sub(fewer);
+        }
+        self.0.retain(|(_, count)| *count > 0);
+    }
+
     fn used(&self) -> u32 {
         self.0.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
@@ -147,6 +158,15 @@ impl Usage {
             }
         }
         Ok(())
+    }
+
+    /// Takes acts back that were counted at a time.
+    pub fn give_back(&mut self, act: Act, count: u32, at_ms: u64) {
+        for meter in act.meters() {
+            if let Some(window) = self.windows.get_mut(meter as usize) {
+                window.give_back(slot(meter, at_ms), count);
+            }
+        }
     }
 
     /// How much counts at the time that was last settled.
@@ -221,6 +241,25 @@ mod tests {
         usage.take(Act::Message, &limits, NOW_MS + 1000 * DAY_MS).unwrap();
         assert!(usage.take(Act::Message, &limits, NOW_MS).is_err());
         assert_eq!(usage.take(Act::Message, &limits, NOW_MS + HOUR_MS + HOUR_MS / 24), Ok(()));
+    }
+
+    #[test]
+    fn what_is_given_back_leaves_room_and_takes_nothing_from_others() {
+        let mut usage = Usage::default();
+        let limits = limits([2, 2, 1, 1]);
+        let earlier_ms = NOW_MS - SLOT_MS_MIN;
+        usage.take(Act::Message, &limits, earlier_ms).unwrap();
+        usage.take(Act::Message, &limits, NOW_MS).unwrap();
+        usage.take(Act::Recipient, &limits, NOW_MS).unwrap();
+        usage.give_back(Act::Message, 1, NOW_MS);
+        assert_eq!(Meter::ALL.map(|meter| usage.used(meter)), [1, 1, 1, 1]);
+        usage.take(Act::Message, &limits, NOW_MS).unwrap();
+        assert!(usage.take(Act::Message, &limits, NOW_MS).is_err());
+        assert!(usage.take(Act::Recipient, &limits, NOW_MS).is_err());
+        usage.give_back(Act::Message, 9, NOW_MS - 3 * DAY_MS);
+        assert_eq!(usage.used(Meter::MessagesPerHour), 2, "of a time that nothing is known of");
+        usage.give_back(Act::Message, 9, NOW_MS);
+        assert_eq!(usage.used(Meter::MessagesPerHour), 1, "and never below nothing");
     }
 
     #[test]
