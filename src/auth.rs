@@ -151,11 +151,11 @@ pub trait Verifier: Debug + Send + Sync {
     /// Judges a proof of a kind that it takes.
     fn verify<'a>(&'a self, proof: Proof<'a>) -> Pending<'a, Result<Login, Denial>>;
 
-    /// What is kept for a login, in any spelling that finds it; for an unknown one an invented value that is always the same, and
-    /// that nobody's password fits.
-    fn scram(&self, login: &str) -> Option<Scram> {
+    /// What is kept for a login, in any spelling that finds it; for an unknown one an invented value
+    /// that is always the same, and that nobody's password fits.
+    fn scram<'a>(&'a self, login: &'a str) -> Pending<'a, Option<Scram>> {
         let _ = login;
-        None
+        Box::pin(std::future::ready(None))
     }
 
     /// Tells that a SCRAM exchange with what `scram` gave has succeeded.

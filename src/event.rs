@@ -342,6 +342,11 @@ pub fn trouble(what: &str, why: impl Display) {
     warn!(event = "trouble", what, %why);
 }
 
+/// The file of users can't be used; those before may still log in.
+pub fn users_stay(why: impl Display) {
+    error!(event = "trouble", what = "the users before stay", %why);
+}
+
 /// A mailstore was asked for a recipient.
 pub fn probed(recipient: impl Display, next_hop: impl Display, answer: &str) {
     debug!(event = "probed", %recipient, %next_hop, answer);

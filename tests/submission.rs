@@ -397,24 +397,42 @@ fn what_is_said_in_clear_behind_starttls_reaches_nobody() {
 
 #[test]
 fn a_changed_file_of_users_is_in_use_and_a_damaged_one_is_not() {
-    let hosted = host();
+    let mut hosted = host();
     let path = hosted.daemon.path("users");
-    let greeted = || {
+    let greeted = |hosted: &Hosted| {
         let mut client = hosted.implicit();
         expect(&mut client, "EHLO c.example", "250");
         client
     };
-    expect(&mut greeted(), UNKNOWN, "535 5.7.8 ");
+    expect(&mut greeted(&hosted), UNKNOWN, "535 5.7.8 ");
     std::fs::write(&path, users(&["joe@ours.example", "ann@ours.example"])).unwrap();
-    let known = |line: &str| greeted().command(line).unwrap()[0].starts_with("235 ");
-    assert!(wait_until(ARRIVAL, || known(UNKNOWN)), "{}", hosted.daemon.log_tail());
+    let known =
+        |hosted: &Hosted, line: &str| greeted(hosted).command(line).unwrap()[0].starts_with("235 ");
+    assert!(wait_until(ARRIVAL, || known(&hosted, UNKNOWN)), "{}", hosted.daemon.log_tail());
     std::fs::write(&path, "[[user]]\nname = \n").unwrap();
     let told = || {
-        known(JOE);
+        known(&hosted, JOE);
         hosted.daemon.log().contains("the users before stay")
     };
     assert!(wait_until(ARRIVAL, told), "{}", hosted.daemon.log_tail());
-    assert!(known(JOE) && known(UNKNOWN));
+    assert!(known(&hosted, JOE) && known(&hosted, UNKNOWN));
+    // A reload takes the rest of the configuration.
+    let file = hosted.daemon.path("angarium.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let domain = "[[domain]]\nname = \"new.example\"\ndeliver = \"lmtp:unix:/nowhere\"\n";
+    std::fs::write(&file, [&*text, domain, "recipients = \"any\"\n"].concat()).unwrap();
+    hosted.daemon.hangup();
+    let is_ours = || {
+        let mut client = Client::greet(hosted.daemon.addr(), "c.example");
+        client.command("MAIL FROM:<s@c.example>");
+        client.command("RCPT TO:<r@new.example>").code == 250
+    };
+    assert!(wait_until(ARRIVAL, is_ours), "{}", hosted.daemon.log_tail());
+    assert!(known(&hosted, JOE) && known(&hosted, UNKNOWN));
+    assert_eq!(hosted.daemon.log().matches("the users before stay").count(), 2);
+    std::fs::remove_file(&path).unwrap();
+    hosted.daemon.hangup();
+    assert!(wait_until(ARRIVAL, || !known(&hosted, JOE)), "gone for good");
 }
 
 #[test]

@@ -118,7 +118,7 @@ impl Ongoing {
 
     async fn first(&mut self, response: &[u8]) -> Result<Step, Denial> {
         match self.mechanism {
-            Mechanism::ScramSha256Plus | Mechanism::ScramSha256 => self.scram(response),
+            Mechanism::ScramSha256Plus | Mechanism::ScramSha256 => self.scram(response).await,
             Mechanism::OauthBearer => {
                 let (login, token) = bearer(response)?;
                 self.token(login.as_deref(), token).await
@@ -140,10 +140,10 @@ impl Ongoing {
         }
     }
 
-    fn scram(&mut self, response: &[u8]) -> Result<Step, Denial> {
+    async fn scram(&mut self, response: &[u8]) -> Result<Step, Denial> {
         let first = ClientFirst::read(response, self.binding)?;
         self.claimed = Some(first.login.clone());
-        let kept = self.verifier.scram(&first.login).ok_or(Denial::Credentials)?;
+        let kept = self.verifier.scram(&first.login).await.ok_or(Denial::Credentials)?;
         let challenged = first.answer(&nonce()?, kept);
         let message = challenged.message().as_bytes().to_vec();
         self.state = State::Proof(Box::new(challenged));

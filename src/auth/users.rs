@@ -2,7 +2,9 @@
 //!
 //! Promises that no password is kept, that an unknown user costs the same time and gets the same
 //! answers as a wrong password, and that a changed file is in use within seconds. A file that
-//! has a fault is told and not taken: the users before stay. Refuses a login whose user is disabled.
+//! has a fault is told and not taken: the users before stay. One that is gone may be on its way back,
+//! and is taken for empty when the next look finds it gone, too. Refuses a login whose user is
+//! disabled.
 //!
 //! All of a user's passwords share one salt, so that whichever is shown costs one derivation.
 
@@ -65,6 +67,21 @@ pub struct Users {
 struct Looked {
     at: Instant,
     stamp: Option<Stamp>,
+    /// The last look found it gone.
+    gone: bool,
+}
+
+/// A file that is not as it was: what it looks like, and what it holds.
+struct Change {
+    stamp: Option<Stamp>,
+    accounts: Result<Accounts, EditError>,
+}
+
+/// Looks whether a file has changed. Blocks on the disk.
+fn look(path: &Path, known: Option<&Stamp>) -> Option<Change> {
+    let stamp = Stamp::of(path);
+    let changed = stamp.as_ref() != known;
+    changed.then(|| Change { stamp, accounts: Accounts::read(path) })
 }
 
 impl std::fmt::Debug for Users {
@@ -87,7 +104,7 @@ impl Users {
         Ok(Self {
             path: path.to_owned(),
             current: ArcSwap::from_pointee(accounts),
-            looked: Mutex::new(Looked { at: clock::instant(), stamp }),
+            looked: Mutex::new(Looked { at: clock::instant(), stamp, gone: false }),
             remembered: Mutex::new(LruCache::new(REMEMBERED_MAX)),
             remember,
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
@@ -99,30 +116,55 @@ impl Users {
         })
     }
 
+    /// Whether these are the users of that file.
+    pub fn are_of(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
     /// Takes the file anew if it has changed.
-    fn refresh(&self) {
+    async fn refresh(&self) {
         let now = clock::instant();
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.duration_since(looked.at) < LOOK_TIME {
-            return;
+        let known = {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if now.duration_since(looked.at) < LOOK_TIME {
+                return;
+            }
+            looked.at = now;
+            looked.stamp.clone()
+        };
+        let path = self.path.clone();
+        // A panic of ours leaves the users as they are.
+        if let Ok(found) = spawn_blocking(move || look(&path, known.as_ref())).await {
+            self.take(found);
         }
-        looked.at = now;
-        let stamp = Stamp::of(&self.path);
-        if stamp == looked.stamp {
-            return;
+    }
+
+    fn take(&self, found: Option<Change>) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_gone = found.as_ref().is_some_and(|change| change.stamp.is_none());
+        let was_gone = std::mem::replace(&mut looked.gone, is_gone);
+        let Some(Change { stamp, accounts }) = found else { return };
+        if is_gone && !was_gone {
+            return event::trouble(
+                "the file of users is gone: they stay for now",
+                self.path.display(),
+            );
         }
         looked.stamp = stamp;
-        match Accounts::read(&self.path) {
+        match accounts {
             Ok(accounts) => {
+                if is_gone {
+                    event::trouble("nobody of the built-in store can log in", "its file is gone");
+                }
                 self.current.store(Arc::new(accounts));
                 self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
             }
-            Err(why) => event::trouble("the users before stay", why),
+            Err(why) => event::users_stay(why),
         }
     }
 
     async fn verify_password(&self, login: &str, password: &str) -> Result<Login, Denial> {
-        self.refresh();
+        self.refresh().await;
         let tag = hmac::sign(&self.key, [login, password].join("\0").as_bytes());
         let tag: [u8; 32] = tag.as_ref().try_into().map_err(|_| Denial::Malformed)?;
         let now = clock::instant();
@@ -184,6 +226,39 @@ impl Users {
         Ok(Login { user: account.name.as_str().into(), label: label.map(Into::into) })
     }
 
+    /// What SCRAM needs of a login.
+    fn kept(&self, login: &str) -> Option<Scram> {
+        let accounts = self.current.load();
+        let found = accounts.find(login);
+        let found = found.and_then(|(account, label)| Some((account, account.kept(label)?, label)));
+        if let Some((account, kept, label)) = found {
+            return Some(Scram {
+                iterations: account.iterations,
+                salt: Arc::clone(&account.salt),
+                stored_key: kept.stored_key,
+                server_key: kept.server_key,
+                login: Login { user: account.name.as_str().into(), label: label.map(Into::into) },
+                disabled: account.disabled,
+            });
+        }
+        let (salt, iterations) = match accounts.find(login) {
+            Some((account, _)) => (Arc::clone(&account.salt), account.iterations),
+            None => self.invented(&accounts, login),
+        };
+        // Keys that no password gives.
+        let mut keys = [0; 64];
+        aws_lc_rs::rand::fill(&mut keys).ok()?;
+        let (stored_key, server_key) = keys.split_first_chunk()?;
+        Some(Scram {
+            iterations,
+            salt,
+            stored_key: *stored_key,
+            server_key: *server_key.first_chunk()?,
+            login: Login { user: login.into(), label: None },
+            disabled: false,
+        })
+    }
+
     /// What an unknown login has: the same each time, with any label, and like what others have.
     fn invented(&self, accounts: &Accounts, login: &str) -> (Arc<[u8]>, u32) {
         let name = login.rsplit_once('+').map_or(login, |(name, _)| name);
@@ -213,36 +288,10 @@ impl Verifier for Users {
         })
     }
 
-    fn scram(&self, login: &str) -> Option<Scram> {
-        self.refresh();
-        let accounts = self.current.load();
-        let found = accounts.find(login);
-        let found = found.and_then(|(account, label)| Some((account, account.kept(label)?, label)));
-        if let Some((account, kept, label)) = found {
-            return Some(Scram {
-                iterations: account.iterations,
-                salt: Arc::clone(&account.salt),
-                stored_key: kept.stored_key,
-                server_key: kept.server_key,
-                login: Login { user: account.name.as_str().into(), label: label.map(Into::into) },
-                disabled: account.disabled,
-            });
-        }
-        let (salt, iterations) = match accounts.find(login) {
-            Some((account, _)) => (Arc::clone(&account.salt), account.iterations),
-            None => self.invented(&accounts, login),
-        };
-        // Keys that no password gives.
-        let mut keys = [0; 64];
-        aws_lc_rs::rand::fill(&mut keys).ok()?;
-        let (stored_key, server_key) = keys.split_first_chunk()?;
-        Some(Scram {
-            iterations,
-            salt,
-            stored_key: *stored_key,
-            server_key: *server_key.first_chunk()?,
-            login: Login { user: login.into(), label: None },
-            disabled: false,
+    fn scram<'a>(&'a self, login: &'a str) -> Pending<'a, Option<Scram>> {
+        Box::pin(async move {
+            self.refresh().await;
+            self.kept(login)
         })
     }
 

@@ -25,6 +25,7 @@ use super::authority::authority;
 use super::certificates::Certificates;
 use super::service::Inherited;
 use super::settings;
+use crate::auth::users::Users;
 use crate::config::{Config, Listener, Tls};
 use crate::event;
 use crate::metric;
@@ -118,6 +119,8 @@ pub(super) struct Listeners {
     services: Services,
     certificates: Arc<Certificates>,
     running: BTreeMap<Bind, Running>,
+    /// Those of the built-in store.
+    users: Option<Arc<Users>>,
     stop: watch::Sender<bool>,
     /// Each session holds a clone of the sender; the receiver ends with the last.
     alive: (mpsc::Sender<()>, mpsc::Receiver<()>),
@@ -127,7 +130,7 @@ impl Listeners {
     pub(super) fn new(services: Services, certificates: Arc<Certificates>) -> Self {
         let stop = watch::Sender::new(false);
         let (running, alive) = (BTreeMap::new(), mpsc::channel(1));
-        Self { services, certificates, running, stop, alive }
+        Self { services, certificates, running, users: None, stop, alive }
     }
 
     /// Binds the addresses of `config` that are not bound yet.
@@ -144,7 +147,7 @@ impl Listeners {
         table: &Arc<Table>,
     ) -> Result<(), String> {
         // Before anything is changed: what it refuses leaves all as it was.
-        let authority = authority(config)?;
+        let authority = authority(config, &mut self.users)?;
         let wanted = |bind: &Bind| config.listeners.iter().any(|listener| listener.bind == *bind);
         self.running.retain(|bind, running| {
             let stays = wanted(bind);

@@ -47,18 +47,8 @@ impl Verifier for Store {
         })
     }
 
-    fn scram(&self, login: &str) -> Option<Scram> {
-        let password = if login == "joe" { "secret" } else { "nobody's" };
-        let Derived { stored_key, server_key } = Derived::new(password, b"saltsalt", 4096)?;
-        let login = Login { user: login.into(), label: None };
-        Some(Scram {
-            iterations: 4096,
-            salt: Arc::from(*b"saltsalt"),
-            stored_key,
-            server_key,
-            login,
-            disabled: false,
-        })
+    fn scram<'a>(&'a self, login: &'a str) -> Pending<'a, Option<Scram>> {
+        Box::pin(std::future::ready(kept(login)))
     }
 
     fn used(&self, login: &Login) {
@@ -68,6 +58,14 @@ impl Verifier for Store {
     fn token_failure(&self) -> Option<&str> {
         Some(FAILURE)
     }
+}
+
+fn kept(login: &str) -> Option<Scram> {
+    let password = if login == "joe" { "secret" } else { "nobody's" };
+    let Derived { stored_key, server_key } = Derived::new(password, b"saltsalt", 4096)?;
+    let login = Login { user: login.into(), label: None };
+    let salt = Arc::from(*b"saltsalt");
+    Some(Scram { iterations: 4096, salt, stored_key, server_key, login, disabled: false })
 }
 
 fn joe() -> Login {
