@@ -13,6 +13,7 @@ use angarium_queue::schedule::{Attempt, Limit, Scope, Verdict};
 use angarium_queue::spool::{Loaded, ReadError, Spool};
 
 use crate::delivery::complaint::{self, Kind};
+use crate::delivery::convert::{from_binary, to_seven_bit};
 use crate::delivery::dialog::Transaction;
 use crate::delivery::finding::Finding;
 use crate::delivery::outcome::{self, Outcome};
@@ -190,7 +191,8 @@ struct Carrier<'a> {
 impl Carrier<'_> {
     /// As many transactions as the recipients take.
     async fn carry(&mut self, envelope: &Envelope, recipients: &[u32]) -> Vec<(u32, Outcome)> {
-        if self.minds_long_lines() && envelope.long_lines {
+        let minds_long_lines = self.minds_long_lines() && !relay::binary::is_binary(envelope);
+        if minds_long_lines && envelope.long_lines {
             return all(recipients, &outcome::of_long_lines());
         }
         let mut outcomes = Vec::with_capacity(recipients.len());
@@ -283,12 +285,18 @@ impl Carrier<'_> {
         let going = recipients.zip(&outcomes).filter(|(_, outcome)| outcome.is_none());
         let going: Vec<_> = going.filter_map(|(one, _)| one).map(relay::addressee).collect();
         let size = self.content.octets();
-        let going = (!going.is_empty()).then(|| relay::transaction(envelope, going, size));
+        let is_converted = self.content.is_converted();
+        let going =
+            (!going.is_empty()).then(|| relay::transaction(envelope, going, size, is_converted));
         (outcomes, going)
     }
 
-    /// Makes the content fit for a next hop without 8BITMIME; the outcome where that can't be.
+    /// Makes the content fit for a next hop without BINARYMIME or 8BITMIME; the outcome where that
+    /// can't be.
     fn fit(&mut self, connection: &Connection, envelope: &Envelope) -> Result<(), Outcome> {
+        if relay::binary::is_binary(envelope) {
+            return self.fit_binary(connection);
+        }
         let fits = self.next_hop.transport == Transport::Lmtp
             || !envelope.eight_bit
             || connection.way().features.offers("8BITMIME")
@@ -297,7 +305,24 @@ impl Carrier<'_> {
             _ if fits => Ok(()),
             EightBit::Send => Ok(()),
             EightBit::Bounce => Err(outcome::of_eight_bit("this route converts nothing")),
-            EightBit::Convert => self.content.convert(self.next_hop),
+            EightBit::Convert => {
+                self.content.convert(self.next_hop, to_seven_bit, outcome::of_eight_bit)
+            }
+        }
+    }
+
+    /// Binary content is never sent to who may not take it, whatever the route sends.
+    fn fit_binary(&mut self, connection: &Connection) -> Result<(), Outcome> {
+        if relay::binary::passes(&connection.way()) || self.content.is_converted() {
+            return Ok(());
+        }
+        match self.handling.eight_bit {
+            EightBit::Send | EightBit::Bounce => {
+                Err(outcome::of_binary("this route converts nothing"))
+            }
+            EightBit::Convert => {
+                self.content.convert(self.next_hop, from_binary, outcome::of_binary)
+            }
         }
     }
 }

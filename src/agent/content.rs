@@ -7,8 +7,8 @@ use angarium_queue::id::MessageId;
 use angarium_queue::spool::{Body, Spool};
 use bytes::Bytes;
 
-use crate::delivery::convert::{Converted, to_seven_bit};
-use crate::delivery::outcome::{self, Outcome};
+use crate::delivery::convert::{Converted, Refusal};
+use crate::delivery::outcome::Outcome;
 use crate::event;
 use crate::net::connection::Source;
 use crate::route::next_hop::NextHop;
@@ -40,15 +40,20 @@ impl<'a> Content<'a> {
         self.converted.is_some()
     }
 
-    /// Converts 8-bit content, whole in memory: it is rare, and bounded by the largest message
-    /// that was accepted.
-    pub(super) fn convert(&mut self, next_hop: &NextHop) -> Result<(), Outcome> {
+    /// Converts 8-bit or binary content, whole in memory: it is rare, and bounded by the largest
+    /// message that was accepted. `refused` is the outcome where it can't be.
+    pub(super) fn convert(
+        &mut self,
+        next_hop: &NextHop,
+        convert: fn(&[u8]) -> Result<Converted, Refusal>,
+        refused: fn(&str) -> Outcome,
+    ) -> Result<(), Outcome> {
         self.rewind();
         let mut octets = Vec::new();
         while let Some(piece) = self.next_piece().map_err(Outcome::Deferred)? {
             octets.extend_from_slice(&piece);
         }
-        match tokio::task::block_in_place(|| to_seven_bit(&octets)) {
+        match tokio::task::block_in_place(|| convert(&octets)) {
             Ok(converted) => {
                 let Converted { octets, broke_signature, masked, .. } = converted;
                 event::converted(self.id, next_hop, broke_signature, masked);
@@ -56,7 +61,7 @@ impl<'a> Content<'a> {
                 self.converted = Some(octets.into());
                 Ok(())
             }
-            Err(refusal) => Err(outcome::of_eight_bit(&refusal.to_string())),
+            Err(refusal) => Err(refused(&refusal.to_string())),
         }
     }
 

@@ -1,15 +1,19 @@
-//! A message to one that its next hop can take: 7-bit throughout for one without 8BITMIME, or with
-//! its long lines broken.
+//! A message to one that its next hop can take: 7-bit throughout for one without 8BITMIME or
+//! BINARYMIME, or with its long lines broken.
 //!
-//! RFC 6152 section 3 leaves the first or a failure. Promises that every part decodes to the octets
-//! it had, that nothing changes but the bodies that must and the fields that declare them, and that
-//! a second conversion finds nothing to do. Texts become quoted-printable, or base64 where most of
-//! their octets are not ASCII; everything else becomes base64. Once a message must change, so do
-//! its bodies with lines that are longer than RFC 5322 allows.
+//! RFC 6152 section 3 and RFC 3030 section 3 leave the first or a failure. Promises that every part
+//! decodes to the octets it had, that nothing changes but the bodies that must and the fields that
+//! declare them, and that a second conversion finds nothing to do. Texts become quoted-printable,
+//! or base64 where most of their octets are not ASCII; everything else becomes base64. Once a
+//! message must change, so do its bodies with lines that are longer than RFC 5322 allows.
 //!
-//! Refuses what a conversion would break: 8-bit content inside `multipart/signed` and
-//! `multipart/encrypted` (RFC 1847 wants both opaque in transit), and structures that readers
-//! would take in different ways. `application/pkcs7-mime` is neither: its encoding lies outside of
+//! What was binary holds no NUL and no bare CR or LF afterwards, and no line of a body is longer
+//! than RFC 5322 allows.
+//!
+//! Refuses what a conversion would break: content inside `multipart/signed` and
+//! `multipart/encrypted` (RFC 1847 wants both opaque in transit), parts that a `Sig` field signs,
+//! and structures that readers would take in different ways. `application/pkcs7-mime` is neither:
+//! its encoding lies outside of
 //! what is signed. Octets above 127 in header fields cannot be encoded without being understood;
 //! they stay, and are reported. Those in a preamble or epilogue, which readers do not show, give
 //! way to a stand-in, which is reported too.
@@ -39,6 +43,9 @@ const LINE_OCTETS_MAX: usize = 998;
 /// Signatures of the whole message that a change of its octets invalidates.
 const SIGNATURES: [&str; 3] = ["DKIM-Signature", "ARC-Message-Signature", "DomainKey-Signature"];
 
+/// The field that signs a part of a message, its fields and all.
+const SIGNED_PART: &str = "Sig";
+
 const PLAIN: &str = "text/plain";
 const MESSAGE: &str = "message/rfc822";
 
@@ -58,9 +65,9 @@ pub struct Converted {
 /// Why a message can't be converted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Content that a `multipart/signed` vouches for is 8-bit.
+    /// Content that a signature vouches for would have to change.
     Signed,
-    /// Content of a `multipart/encrypted` is 8-bit.
+    /// Content of a `multipart/encrypted` would.
     Encrypted,
     /// Its structure is not what MIME allows; in which way.
     Malformed(&'static str),
@@ -69,8 +76,8 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self {
-            Self::Signed => "its 8-bit content is signed, and the signature would break",
-            Self::Encrypted => "its 8-bit content is encrypted, and has to stay as it is",
+            Self::Signed => "content that would change is signed, and the signature would break",
+            Self::Encrypted => "content that would change is encrypted, and has to stay as it is",
             Self::Malformed(why) => why,
         };
         write!(f, "the message cannot be converted to 7 bits: {why}")
@@ -90,10 +97,28 @@ pub fn to_seven_bit(message: &[u8]) -> Result<Converted, Refusal> {
         walk = Walk { out, aim: Aim::SevenBitAndShort, ..Walk::default() };
         changed = walk.entity(message, top)?;
     }
-    let header = Entity::parse(message);
-    let signed = is_signed(&header);
-    let Walk { out: octets, raw_header, masked, .. } = walk;
-    Ok(Converted { octets, broke_signature: changed && signed, raw_header, masked })
+    Ok(walk.finish(message, changed))
+}
+
+/// Converts a message that may hold any octets to one whose bodies are 7-bit.
+pub fn from_binary(message: &[u8]) -> Result<Converted, Refusal> {
+    let top = Place { depth: 0, default: PLAIN, whole: true, frozen: None };
+    let mut walk = Walk { aim: Aim::Text, ..Walk::default() };
+    let changed = walk.entity(message, top)?;
+    // By another way than the walk's: what goes on by DATA ends where it ends.
+    if is_text(&walk.out) { Ok(walk.finish(message, changed)) } else { Err(BINARY_OUTSIDE) }
+}
+
+const BINARY_OUTSIDE: Refusal =
+    Refusal::Malformed("it has a NUL or a bare CR or LF where no part is that could be encoded");
+
+/// Whether the octets are lines of a text, of whatever length.
+fn is_text(octets: &[u8]) -> bool {
+    let is_line = |line: &[u8]| {
+        let line = line.strip_suffix(b"\r\n").unwrap_or(line);
+        memchr::memchr3(b'\r', b'\n', 0, line).is_none()
+    };
+    entity::lines(octets).all(is_line)
 }
 
 /// Breaks the lines of a message's bodies, in CRLF lines, that are longer than RFC 5322 allows; none
@@ -135,6 +160,8 @@ enum Aim {
     SevenBit,
     SevenBitAndShort,
     Short,
+    /// Of any octets, a text that is 7-bit and short.
+    Text,
 }
 
 impl Aim {
@@ -144,12 +171,22 @@ impl Aim {
             Self::SevenBit => !octets.is_ascii(),
             Self::SevenBitAndShort => !octets.is_ascii() || has_long(octets),
             Self::Short => has_long(octets),
+            Self::Text => !octets.is_ascii() || has_long(octets) || !is_text(octets),
         }
     }
 
-    /// Leaves a body alone that can't be changed, which only one that is 8-bit must be.
+    /// Whether octets that can't be changed may stay.
+    fn keeps(self, octets: &[u8]) -> bool {
+        match self {
+            Self::SevenBit | Self::SevenBitAndShort => octets.is_ascii(),
+            Self::Short => true,
+            Self::Text => !self.minds(octets),
+        }
+    }
+
+    /// Leaves a body alone that can't be changed.
     fn leave(self, body: &[u8], why: Refusal) -> Result<bool, Refusal> {
-        if self == Self::Short || body.is_ascii() { Ok(false) } else { Err(why) }
+        if self.keeps(body) { Ok(false) } else { Err(why) }
     }
 }
 
@@ -163,15 +200,28 @@ struct Walk {
 }
 
 impl Walk {
+    fn finish(self, message: &[u8], changed: bool) -> Converted {
+        let header = Entity::parse(message);
+        let signed = is_signed(&header);
+        let Self { out: octets, raw_header, masked, .. } = self;
+        Converted { octets, broke_signature: changed && signed, raw_header, masked }
+    }
+
     /// Writes a message or a part, and says whether it is another one now.
     fn entity(&mut self, octets: &[u8], place: Place) -> Result<bool, Refusal> {
-        if !self.aim.minds(octets) {
+        // A label may be wrong where nothing else is.
+        if self.aim != Aim::Text && !self.aim.minds(octets) {
             self.out.extend_from_slice(octets);
             return Ok(false);
         }
         let entity = Entity::parse(octets);
         self.raw_header |= !entity.header.is_ascii();
+        if self.aim == Aim::Text && !is_text(entity.header) {
+            return Err(BINARY_OUTSIDE);
+        }
         let content = entity.content(place.default);
+        let signed = entity.has(SIGNED_PART).then_some(Refusal::Signed);
+        let place = Place { frozen: place.frozen.or(signed), ..place };
         let begin = self.out.len();
         let sealed = self.aim == Aim::Short && place.whole && is_signed(&entity);
         let changed = match (content.kind.as_str(), content.subtype.as_str()) {
@@ -204,8 +254,9 @@ impl Walk {
         let added = missing_fields(entity, place);
         entity.write_header(labelled.then_some("7bit"), added, &mut self.out);
         let inner = Place { depth: place.depth + 1, default: PLAIN, whole: true, ..place };
+        let relabelled = self.relabels(entity, place);
         if content.kind == "message" {
-            return self.entity(entity.body, inner);
+            return Ok(self.entity(entity.body, inner)? || relabelled);
         }
         let frozen = match content.subtype.as_str() {
             "signed" => Some(Refusal::Signed),
@@ -214,7 +265,12 @@ impl Walk {
         };
         let default = if content.subtype == "digest" { MESSAGE } else { PLAIN };
         let inner = Place { default, whole: false, frozen: place.frozen.or(frozen), ..inner };
-        self.multipart(entity.body, content.boundary.as_deref(), inner)
+        Ok(self.multipart(entity.body, content.boundary.as_deref(), inner)? || relabelled)
+    }
+
+    /// Whether a label says binary that has to go: nothing is binary any more.
+    fn relabels(&self, entity: &Entity<'_>, place: Place) -> bool {
+        self.aim == Aim::Text && place.frozen.is_none() && entity.encoding() == Encoding::Binary
     }
 
     fn multipart(
@@ -238,12 +294,14 @@ impl Walk {
             match piece {
                 Piece::Part(part) => changed |= self.entity(part, inner)?,
                 Piece::Delimiter(octets) => self.out.extend_from_slice(octets),
-                Piece::Aside(octets) if self.aim == Aim::Short || octets.is_ascii() => {
+                Piece::Aside(octets) if self.aim.keeps(octets) => {
                     self.out.extend_from_slice(octets);
                 }
                 Piece::Aside(octets) => {
                     inner.frozen.map_or(Ok(()), Err)?;
-                    encode::mask(octets, &mut self.out);
+                    // Lines can't be kept where there are none.
+                    let shown = if self.aim == Aim::Text { b"\xFF" } else { octets };
+                    encode::mask(shown, &mut self.out);
                     (self.masked, changed) = (true, true);
                 }
             }
@@ -260,9 +318,15 @@ impl Walk {
     ) -> Result<bool, Refusal> {
         let (body, encoding) = (entity.body, entity.encoding());
         if !self.aim.minds(body) {
-            return Ok(false);
+            let relabels = self.relabels(entity, place);
+            if relabels {
+                entity.write_header(Some("7bit"), "", &mut self.out);
+                self.out.extend_from_slice(body);
+            }
+            return Ok(relabels);
         }
-        let chosen = place.frozen.map_or_else(|| choose(body, encoding, content), Err);
+        let binary = self.aim == Aim::Text;
+        let chosen = place.frozen.map_or_else(|| choose(body, encoding, content, binary), Err);
         let (label, encode) = match chosen {
             Ok(chosen) => chosen,
             Err(why) => return self.aim.leave(body, why),
@@ -272,6 +336,7 @@ impl Walk {
         Ok(true)
     }
 
+    /// Leaves a body alone that can't be looked into.
     fn leave(&self, body: &[u8], why: &'static str) -> Result<bool, Refusal> {
         self.aim.leave(body, Refusal::Malformed(why))
     }
@@ -301,8 +366,16 @@ fn choose(
     body: &[u8],
     encoding: Encoding,
     content: &Content,
+    binary: bool,
 ) -> Result<(Option<&'static str>, Encode), Refusal> {
     match (encoding, content.kind.as_str(), content.subtype.as_str()) {
+        // Decoders take what is no character of it for nothing, line ends included.
+        (Encoding::Base64, ..) if binary => Ok((None, encode::wrap)),
+        (Encoding::QuotedPrintable, ..)
+            if binary && entity::lines(body).any(|line| is_long(line) || !is_text(line)) =>
+        {
+            Err(Refusal::Malformed("a part of it is binary though its encoding allows only text"))
+        }
         (Encoding::QuotedPrintable, ..) => Ok((None, encode::requote)),
         (Encoding::Base64, ..) if body.is_ascii() => Ok((None, encode::rewrap)),
         (Encoding::Base64, ..) => Ok((None, encode::mask)),

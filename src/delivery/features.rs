@@ -40,6 +40,10 @@ impl Features {
                 }
             }
         }
+        // Binary content comes in chunks or not at all (RFC 3030 3).
+        if !features.offers("CHUNKING") {
+            features.offered.retain(|extension| !extension.is("BINARYMIME"));
+        }
         features
     }
 

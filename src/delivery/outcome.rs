@@ -112,6 +112,11 @@ pub fn of_eight_bit(why: &str) -> Outcome {
     Outcome::Failed(format!("5.6.3 the next hop does not offer 8BITMIME, and {why}"))
 }
 
+/// The outcome of binary content that a next hop without BINARYMIME must not get (RFC 3030 3).
+pub fn of_binary(why: &str) -> Outcome {
+    Outcome::Failed(format!("5.6.3 the next hop does not offer BINARYMIME, and {why}"))
+}
+
 /// The outcome of long lines on a route that does not pass them.
 pub fn of_long_lines() -> Outcome {
     Outcome::Failed("5.6.0 a line is longer than 998 octets, which this route does not pass".into())

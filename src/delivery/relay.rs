@@ -4,6 +4,7 @@
 //! is never more than the next hop offers, and that what it does not offer is dropped only where
 //! the extension allows that. Each extension with such a rule has one file.
 
+pub mod binary;
 mod deadline;
 
 use super::dialog::{Addressee, Transaction};
@@ -40,10 +41,17 @@ pub fn obstacle(envelope: &Envelope, _recipient: &Recipient, way: &Way<'_>) -> O
     deadline::obstacle(envelope, way)
 }
 
-/// The transaction that carries a message of `size` octets this way.
-pub fn transaction(envelope: &Envelope, recipients: Vec<Addressee>, size: u64) -> Transaction {
+/// The transaction that carries a message of `size` octets this way, as it is or converted to
+/// seven bits.
+pub fn transaction(
+    envelope: &Envelope,
+    recipients: Vec<Addressee>,
+    size: u64,
+    is_converted: bool,
+) -> Transaction {
     let eight_bit = envelope.eight_bit.then_some(Body::EightBitMime);
     let body = envelope.parameters.body.filter(|body| *body != Body::SevenBit).or(eight_bit);
+    let body = body.filter(|_| !is_converted);
     Transaction {
         reverse_path: envelope.reverse_path.to_string(),
         // It was released already.

@@ -30,6 +30,20 @@ pub(super) fn base64(octets: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Copies base64 in lines of its own length, and nothing else that stands between its characters.
+pub(super) fn wrap(octets: &[u8], out: &mut Vec<u8>) {
+    let is_character = |octet: &&u8| octet.is_ascii_alphanumeric() || b"+/=".contains(octet);
+    for (at, character) in octets.iter().filter(is_character).enumerate() {
+        if at > 0 && at % LINE_CHARACTERS_MAX == 0 {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.push(*character);
+    }
+    if octets.ends_with(b"\r\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 fn base64_group(group: &[u8], out: &mut Vec<u8>) {
     let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(*group.get(at).unwrap_or(&0)));
     for at in 0..4 {

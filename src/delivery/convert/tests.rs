@@ -1,5 +1,7 @@
 //! Conversions one by one, and any message built at random against a reader of its own.
 
+mod binary;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -125,6 +127,16 @@ fn what_must_not_be_touched_is_refused_when_it_is_8_bit() {
         &around(&of("signed", "e\n"), "Content-Transfer-Encoding: quoted-printable\n\na b=C3=A9"),
     );
     refused(&around(&of("signed", "é\n"), "\na"), Refusal::Signed);
+}
+
+#[test]
+fn a_part_with_its_own_signature_is_not_touched() {
+    let mixed =
+        |part: &str| format!("Content-Type: multipart/mixed; boundary=m\n\n--m\n{part}\n--m--\n");
+    let signed = |text: &str| mixed(&format!("Sig: t=p; b=xx\nContent-Type: text/plain\n\n{text}"));
+    refused(&signed("é"), Refusal::Signed);
+    becomes(&signed("e"), &signed("e"));
+    refused("Sig: t=p; b=xx\nMIME-Version: 1.0\nContent-Type: text/plain\n\né", Refusal::Signed);
 }
 
 #[test]
