@@ -8,7 +8,7 @@
 //! `{N of X}` repeats, without a line end, `S:` a line of the server that must match exactly, `M|` the
 //! next accepted message with escapes. `hello` stands for greeting and EHLO, `mail` for a MAIL and
 //! a RCPT that are accepted. `wait 5m` lets time pass, `stop` ends the service, `closed` is where the
-//! server must have closed the connection. `set size N`, `set recipients N`, `set errors N`,
+//! server must have closed the connection. `set withhold KEYWORD` offers one less. `set size N`, `set recipients N`, `set errors N`,
 //! `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`, `set none` change
 //! the settings; `set starttls` offers TLS, `set busy` has no room for a handshake, `set submission`
 //! demands TLS and a login, `set clear` only the login, `set auth` allows one. `set hold N` lets the
@@ -40,7 +40,7 @@ const HELLO: (&str, &str) = (
     "EHLO c.example\r\n",
     "220 mx.example ESMTP Angarium\r\n250-mx.example at your service\r\n250-PIPELINING\r\n\
      250-SIZE 10000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n\
-     250 CHUNKING\r\n",
+     250-CHUNKING\r\n250 BINARYMIME\r\n",
 );
 const MAIL: (&str, &str) = (
     "MAIL FROM:<s@c.example>\r\nRCPT TO:<a@local.example>\r\n",
@@ -66,6 +66,10 @@ struct Facts {
     auth: bool,
     known: bool,
     hold_max_s: u64,
+}
+
+#[test]
+    listener: Listener,
 }
 
 struct Script {
@@ -147,7 +151,7 @@ impl Script {
         let Settings { protocol, limits, .. } = &self.settings;
         let value = format!("{} 2026-03-04T06:06:07Z", facts.hold_max_s);
         let values = if facts.hold_max_s > 0 { vec![("FUTURERELEASE", value)] } else { vec![] };
-        let listener = Listener { withheld: Vec::new(), values };
+        let listener = Listener { values, ..facts.listener.clone() };
         self.timing.hold_max_s = facts.hold_max_s;
         let protected = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
         let terms = |start_tls, count| Terms {
@@ -189,6 +193,7 @@ impl Script {
             ["set", "size", octets] => settings.limits.message_octets_max = octets.parse().unwrap(),
             ["set", "recipients", count] => settings.limits.recipients_max = count.parse().unwrap(),
             ["set", "errors", count] => settings.limits.errors_max = count.parse().unwrap(),
+            ["set", "withhold", keyword] => facts.listener.withheld.push(keyword.to_owned()),
             ["set", "normalise"] => settings.bare_line_ends = BareLineEnds::Normalise,
             ["set", "strict"] => settings.strict = true,
             ["set", "vrfy"] => settings.verify = true,

@@ -423,7 +423,8 @@ sections! {
 
         /// What is done with 8-bit content where an SMTP next hop does not offer 8BITMIME:
         /// "convert" it, except what is signed as a whole, which fails; "send" it all the same;
-        /// or "bounce", let it fail.
+        /// or "bounce", let it fail. Binary content is never sent to who does not take it, so that
+        /// no listener offers BINARYMIME unless all routes convert.
         eight_bit: EightBit as OneOf<EightBit> = default r#""convert""#, by "RFC 6152";
 
         /// What is done with lines over 998 octets towards an SMTP next hop: "pass" them as they

@@ -28,7 +28,7 @@ use crate::registry::offer;
 use crate::report;
 use crate::route::limit::Limits;
 use crate::route::next_hop::NextHop;
-use crate::route::{Domain, Handling, Rule, Table};
+use crate::route::{Domain, EightBit, Handling, Rule, Table};
 use crate::session;
 use crate::submission;
 use crate::syntax::content::BareLineEnds;
@@ -185,7 +185,7 @@ pub(super) fn rules(
 ) -> Rules {
     let protocol = listener.role.protocol();
     let octets_max = listener.max_message_size;
-    let extensions = extensions(listener);
+    let extensions = extensions(config, listener);
     let local = &config.registry.local;
     let timing = timing(config, listener);
     let offers = Offers::new(protocol, octets_max, tls.is_some(), local, extensions)
@@ -242,8 +242,12 @@ fn timing(config: &Config, listener: &config::Listener) -> timing::Rules {
 }
 
 /// What a listener says of its extensions.
-fn extensions(listener: &config::Listener) -> offer::Listener {
-    let withheld = listener.discard_ehlo_keywords.clone();
+fn extensions(config: &Config, listener: &config::Listener) -> offer::Listener {
+    let mut withheld = listener.discard_ehlo_keywords.clone();
+    // Who takes binary content must be able to pass it on, if need be in another encoding.
+    if config.routes.iter().any(|route| route.eight_bit != EightBit::Convert) {
+        withheld.push("BINARYMIME".to_owned());
+    }
     offer::Listener { withheld, values: Vec::new() }
 }
 
@@ -385,6 +389,21 @@ mod tests {
             let address = format!("192.0.2.{host}").parse().unwrap();
             assert!(client::is_in(address, &spared), "{address}");
         }
+    }
+
+    #[test]
+    fn binary_content_is_taken_where_every_route_can_carry_it() {
+        let offered = |routes: &str| {
+            let route = "[[listener]]\n[[route]]\nrecipient = \"*\"\nvia = \"smtp://a.example\"\n";
+            let text = format!("{route}{routes}");
+            let config = Config::parse("a.toml", &text, std::iter::empty()).unwrap();
+            let table = Arc::new(table(&config));
+            let rules = rules(&config, &config.listeners[0], &table, None, None);
+            ["CHUNKING", "BINARYMIME"].map(|keyword| rules.settings.offer.offers(keyword))
+        };
+        assert_eq!(offered(""), [true, true]);
+        assert_eq!(offered("eight_bit = \"bounce\""), [true, false]);
+        assert_eq!(offered("eight_bit = \"send\""), [true, false]);
     }
 
     #[test]

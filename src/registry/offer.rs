@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn the_reply_is_what_is_kept_today() {
-        let kept = "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP\nCHUNKING";
+        let kept =
+            "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP\nCHUNKING\nBINARYMIME";
         let attributes = "\nXCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT";
         for (protocol, trusted, offer) in offers() {
             let more = if trusted && protocol == Protocol::Smtp { attributes } else { "" };
@@ -373,10 +374,13 @@ mod tests {
             Listener { withheld: vec!["SIZE".into(), "HELP".into()], values: Vec::new() };
         let terms = Terms { listener: &listener, ..Terms::new(Protocol::Smtp, 1000) };
         let offer = Offer::new(&terms);
-        assert_eq!(offer.ehlo_text(), "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING");
+        assert_eq!(
+            offer.ehlo_text(),
+            "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING\nBINARYMIME"
+        );
         assert_eq!(offer.mail_parameter("SIZE"), None);
         assert_eq!(offer.mail_parameter("BODY"), Some(Parameter::Body));
-        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17 + 16);
     }
 
     #[test]
@@ -419,7 +423,7 @@ mod tests {
             assert_eq!(offer.mail_parameter(other), None, "{other}");
         }
         assert_eq!(offer.rcpt_parameter("SIZE"), None);
-        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17 + 16);
         assert_eq!(offer.octets_max(Verb::Rcpt), 1024);
     }
 

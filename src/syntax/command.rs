@@ -284,7 +284,7 @@ mod tests {
             ("MAIL FROM:<a@b.example> SIZE=1 SIZE=2", 501),
             ("MAIL FROM:<a@b.example>SIZE=1", 501),
             ("MAIL FROM:<a@b.example> BODY", 501),
-            ("MAIL FROM:<a@b.example> BODY=BINARYMIME", 504),
+            ("MAIL FROM:<a@b.example> BODY=9BITMIME", 504),
             ("MAIL TO:<a@b.example>", 501),
             ("RCPT TO:<a@b.example> NOTIFY=NEVER", 555),
             ("RCPT TO:<>", 501),

@@ -79,7 +79,8 @@ fn send(daemon: &Daemon, script: &str, content: &[u8]) {
     for recipient in to.split(' ') {
         client.command(&format!("RCPT TO:<{recipient}>{each}")).is(250, "2.1.5");
     }
-    client.data(content).queue_id();
+    let binary = with.contains("BINARYMIME");
+    if binary { client.bdat(content) } else { client.data(content) }.queue_id();
 }
 
 /// Says and hears what the script tells; how often the content came.

@@ -119,8 +119,10 @@ fn check_content(settings: &Settings, input: &[u8], random: &mut Rng) {
         settings.offer = Arc::new(Offer::new(&Terms::new(Protocol::Lmtp, 100_000)));
     }
     let hello = if is_lmtp { "LHLO" } else { "EHLO" };
+    let is_binary = random.bool();
+    let body = if is_binary { " BODY=BINARYMIME" } else { "" };
     let mut wire = format!(
-        "{hello} c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<u@local.example>\r\n\
+        "{hello} c.example\r\nMAIL FROM:<a@c.example>{body}\r\nRCPT TO:<u@local.example>\r\n\
          RCPT TO:<v@local.example>\r\n"
     )
     .into_bytes();
@@ -136,9 +138,24 @@ fn check_content(settings: &Settings, input: &[u8], random: &mut Rng) {
     let each = usize::from(is_lmtp && !refused);
     assert_eq!(final_replies(&machine), 1 + 4 + chunks + each + 1, "{}", machine.replies());
     match &*machine.messages {
+        [message] if is_binary => {
+            assert_eq!(message.content, input);
+            assert!(is_clean(header(input)));
+        }
         [message] => check_text(&message.content, input, settings.bare_line_ends),
-        none => assert!(none.is_empty() && !is_clean(input), "{}", machine.replies()),
+        none => {
+            assert!(none.is_empty(), "{}", machine.replies());
+            assert!(!is_clean(if is_binary { header(input) } else { input }));
+        }
     }
+}
+
+/// All up to the first empty line.
+fn header(input: &[u8]) -> &[u8] {
+    let empty =
+        |at: usize| input[at..].starts_with(b"\r\n") && (at == 0 || input[..at].ends_with(b"\r\n"));
+    let end = (0..input.len()).find(|at| empty(*at));
+    &input[..end.unwrap_or(input.len())]
 }
 
 fn is_clean(content: &[u8]) -> bool {

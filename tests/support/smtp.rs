@@ -218,6 +218,14 @@ impl Client {
         self.try_reply()
     }
 
+    /// The content in one chunk; the reply to it.
+    #[track_caller]
+    pub fn bdat(&mut self, content: &[u8]) -> Reply {
+        let command = format!("BDAT {} LAST\r\n", content.len());
+        self.write(&[command.as_bytes(), content].concat());
+        self.reply()
+    }
+
     /// One transaction; every command must succeed, the reply to the content is returned.
     #[track_caller]
     pub fn send_message(&mut self, from: &str, to: &[&str], content: &[u8]) -> Reply {

@@ -1,12 +1,12 @@
 //! A mailstore (LMTP) or next hop (SMTP) inside the test, which keeps what it is given.
 //!
 //! Promises: every message it answers with a 250 is recorded, envelope and octets, before that
-//! reply is sent; dots are taken out and nothing else is done to the content. How it behaves can
+//! reply is sent; dots are taken out of what came by DATA, and nothing else is done to the content. How it behaves can
 //! be changed while it runs. `stop` cuts every connection, as a crash would; `start` listens at
 //! the same place again. All of it ends on drop.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -65,6 +65,8 @@ pub struct Behaviour {
     pub delay: Duration,
     /// Does not offer 8BITMIME.
     pub seven_bit: bool,
+    /// Offers CHUNKING and BINARYMIME, and takes content by BDAT.
+    pub chunks: bool,
     /// Cuts every connection when content holds this text, as a process that dies of it would.
     pub poison: Option<String>,
     /// Cuts the connection there.
@@ -218,11 +220,14 @@ struct Connection {
     shared: Arc<Shared>,
     from: Option<String>,
     to: Vec<String>,
+    /// The content so far that came by BDAT.
+    chunks: Vec<u8>,
 }
 
 impl Connection {
     fn new(socket: Socket, shared: Arc<Shared>) -> Self {
-        Self { input: BufReader::new(socket), shared, from: None, to: Vec::new() }
+        let input = BufReader::new(socket);
+        Self { input, shared, from: None, to: Vec::new(), chunks: Vec::new() }
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -237,6 +242,7 @@ impl Connection {
                 "MAIL" => self.mail(&text)?,
                 "RCPT" => self.recipient(&text)?,
                 "DATA" => self.data()?,
+                "BDAT" => self.bdat(&text)?,
                 "RSET" => self.reset("250 2.0.0 reset")?,
                 "NOOP" => self.say("250 2.0.0 ok")?,
                 "QUIT" => return self.say("221 2.0.0 bye"),
@@ -247,8 +253,12 @@ impl Connection {
 
     fn hello(&mut self) -> io::Result<()> {
         self.stage(Stage::Hello)?;
-        let eight_bit = if self.behaviour().seven_bit { "" } else { "250-8BITMIME\r\n" };
-        self.say(&format!("250-store.test\r\n250-PIPELINING\r\n{eight_bit}250 ENHANCEDSTATUSCODES"))
+        let Behaviour { seven_bit, chunks, .. } = self.behaviour();
+        let eight_bit = if seven_bit { "" } else { "250-8BITMIME\r\n" };
+        let chunks = if chunks { "250-CHUNKING\r\n250-BINARYMIME\r\n" } else { "" };
+        self.say(&format!(
+            "250-store.test\r\n250-PIPELINING\r\n{eight_bit}{chunks}250 ENHANCEDSTATUSCODES"
+        ))
     }
 
     fn mail(&mut self, line: &str) -> io::Result<()> {
@@ -284,6 +294,28 @@ impl Connection {
         }
         self.say("354 go on")?;
         let content = self.content()?;
+        self.take(content)
+    }
+
+    /// A chunk: so many octets, whatever they are.
+    fn bdat(&mut self, line: &str) -> io::Result<()> {
+        let octets = line.split(' ').nth(1).and_then(|octets| octets.parse().ok());
+        let octets = octets.ok_or(io::ErrorKind::InvalidData)?;
+        if self.input.by_ref().take(octets).read_to_end(&mut self.chunks)? as u64 != octets {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.stage(Stage::Content)?;
+        if self.to.is_empty() {
+            return self.say("503 5.5.1 no recipient");
+        }
+        if !line.ends_with(" LAST") {
+            return self.say("250 2.0.0 go on");
+        }
+        let content = std::mem::take(&mut self.chunks);
+        self.take(content)
+    }
+
+    fn take(&mut self, content: Vec<u8>) -> io::Result<()> {
         let mut behaviour = self.behaviour();
         std::thread::sleep(behaviour.delay);
         if behaviour.poison.take().is_some_and(|poison| holds(&content, poison.as_bytes())) {
@@ -329,6 +361,7 @@ impl Connection {
     fn reset(&mut self, reply: &str) -> io::Result<()> {
         self.from = None;
         self.to.clear();
+        self.chunks.clear();
         self.say(reply)
     }
 
