@@ -46,6 +46,11 @@ impl Exim {
     pub(crate) fn drain(&self, limit: Duration) {
         self.peer.drain(&["spool/input"], "log/main", limit);
     }
+
+    /// What it says it has done.
+    pub(crate) fn log(&self) -> String {
+        self.peer.read("log/main")
+    }
 }
 
 fn configuration(address: SocketAddr, next_hops: &[(&str, SocketAddr)]) -> String {
@@ -59,13 +64,13 @@ fn configuration(address: SocketAddr, next_hops: &[(&str, SocketAddr)]) -> Strin
          spool_directory = /var/spool\nlog_file_path = /var/log/%s\n\
          exim_path = /var/program/{}\nkeep_environment = LD_LIBRARY_PATH\n\
          deliver_drop_privilege = true\nacl_smtp_rcpt = accept\n\
-         tls_advertise_hosts =\nchunking_advertise_hosts =\n\
+         tls_advertise_hosts =\n\
          smtp_accept_queue_per_connection = 0\nsmtp_accept_max_per_connection = 0\n\
          return_path_remove = false\ndelivery_date_remove = false\nenvelope_to_remove = false\n\
          begin routers\nnext_hops:\n  driver = manualroute\n  route_list = {hops}\n\
          \x20 self = send\n  transport = smtp\n\
          begin transports\nsmtp:\n  driver = smtp\n  allow_localhost\n\
-         \x20 message_linelength_limit = 1048576\n  hosts_try_chunking =\n\
+         \x20 message_linelength_limit = 1048576\n\
          begin retry\n* * F,1h,1s\n",
         PROGRAM.1
     )

@@ -11,6 +11,7 @@
 mod support;
 
 mod calibration;
+mod chunking;
 mod clients;
 mod compare;
 mod dovecot;
