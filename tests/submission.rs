@@ -178,6 +178,46 @@ fn a_user_submits_over_starttls_and_implicit_tls() {
     assert!(!log.contains("sesame") && !log.contains("c2VzYW1l"));
 }
 
+/// Sends content in two chunks, cut there, and returns the last reply.
+fn send_chunks(client: &mut SecureClient, body: &str, content: &str, cut: usize) -> String {
+    expect(client, &format!("MAIL FROM:<joe@ours.example> BODY={body}"), "250 ");
+    expect(client, "RCPT TO:<ann@far.example>", "250 ");
+    let (first, second) = content.split_at(cut);
+    client.write(format!("BDAT {}\r\n{first}", first.len()).as_bytes()).unwrap();
+    assert!(client.reply().unwrap()[0].starts_with("250 2.0.0 "));
+    client.write(format!("BDAT {} LAST\r\n{second}", second.len()).as_bytes()).unwrap();
+    client.reply().unwrap().pop().unwrap()
+}
+
+#[test]
+fn what_a_user_submits_in_chunks_is_judged_and_repaired() {
+    let hosted = host();
+    let mut client = hosted.logged_in();
+    let forged = "From: ann@ours.example\r\nSubject: x\r\n\r\ntext\r\n";
+    let good = "Bcc: hidden@far.example\r\nFrom: joe@ours.example\r\nSubject: x\r\n\r\n.text\r\n";
+    for body in ["7BIT", "8BITMIME", "BINARYMIME"] {
+        for cut in [0, 3, 17, 30, forged.len()] {
+            let reply = send_chunks(&mut client, body, forged, cut);
+            assert!(reply.starts_with("550 5.7.1 "), "{reply}");
+            let reply = send_chunks(&mut client, body, good, cut);
+            assert!(reply.starts_with("250 2.0.0 "), "{reply}");
+        }
+    }
+    // A field behind a bare LF would be seen by some readers only. In text it becomes one.
+    let hidden = good.replace("Subject", "X: y\nFrom: ann@ours.example\r\nSubject");
+    for (body, refusal) in [("7BIT", "550 5.7.1 "), ("BINARYMIME", "554 5.6.0 ")] {
+        let reply = send_chunks(&mut client, body, &hidden, 0);
+        assert!(reply.starts_with(refusal), "{reply}");
+    }
+    for delivery in hosted.store.wait_for(15, ARRIVAL) {
+        let content = String::from_utf8(delivery.content).unwrap();
+        let (header, body) = content.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, ".text\r\n");
+        assert!(header.contains("\r\nFrom: joe@ours.example\r\n") && !header.contains("Bcc"));
+    }
+    assert_eq!(hosted.store.count(), 15);
+}
+
 #[test]
 fn the_operator_chooses_the_mechanisms() {
     let more = "mechanisms = [\"SCRAM-SHA-256\", \"PLAIN\"]\n";
