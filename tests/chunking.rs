@@ -159,6 +159,31 @@ fn what_waits_is_never_sent_by_data_as_it_is() {
 }
 
 #[test]
+fn a_client_that_vanishes_between_chunks_or_within_one_leaves_nothing() {
+    let store = store(false, true);
+    let daemon = relay(&store, "");
+    let large = vec![b'x'; 300_000];
+    for unfinished in
+        [&b"BDAT 10 LAST\r\nshort"[..], b"", b"BDAT 10 LAST", b"RSET\r\nBDAT 3 LAST\r\nabc"]
+    {
+        let mut client = Client::greet(daemon.addr(), "c.example");
+        client.envelope("s@c.example", &["u@d.example"]);
+        client.write(format!("BDAT {}\r\n", large.len()).as_bytes());
+        client.write(&large);
+        client.reply().is(250, "2.0.0");
+        client.write(unfinished);
+        drop(client);
+    }
+    let mut client = Client::greet(daemon.addr(), "c.example");
+    client.send_message("s@c.example", &["u@d.example"], b"Subject: x\r\n\r\n").queue_id();
+    daemon.drain(ARRIVAL);
+    assert_eq!(store.count(), 1);
+    let closed = || daemon.log().matches("\"event\":\"session-closed\"").count() >= 4;
+    assert!(wait_until(ARRIVAL, closed));
+    assert_eq!((store.count(), daemon.rows().len()), (1, 0));
+}
+
+#[test]
 fn a_refused_chunk_leaves_nothing_and_the_session_in_step() {
     let store = store(false, true);
     let daemon = relay(&store, "");
