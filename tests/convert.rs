@@ -11,7 +11,7 @@ mod support;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use angarium::delivery::convert::{Refusal, to_seven_bit, to_short_lines};
+use angarium::delivery::convert::{Refusal, from_binary, to_seven_bit, to_short_lines};
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/convert/compare.py");
 
@@ -136,6 +136,31 @@ fn python_reads_the_same_in_messages_made_up() {
             pairs.extend(short);
             pairs.push(convert(&name, message.into_bytes()).unwrap());
         }
+    }
+    read_again(&pairs);
+}
+
+#[test]
+fn python_reads_the_same_in_binary_messages() {
+    let mut random = fastrand::Rng::with_seed(3030);
+    let mut pairs = vec![];
+    for number in 0..200 {
+        let mut before = b"From: a@a.example\r\nMIME-Version: 1.0\r\n\
+            Content-Type: multipart/mixed; boundary=\"outer (1)\"\r\n\
+            Content-Transfer-Encoding: binary\r\n\r\n"
+            .to_vec();
+        for kind in ["image/png", "text/plain; charset=utf-8", "application/octet-stream"] {
+            let label = random.choice(["binary", "8bit"]).unwrap();
+            let fields = format!("Content-Type: {kind}\r\nContent-Transfer-Encoding: {label}\r\n");
+            before.extend(format!("--outer (1)\r\n{fields}\r\n").bytes());
+            let octets = random.usize(..300);
+            before.extend((0..octets).map(|_| random.choice(*b"\r\n\0-.ab\x80\xFF").unwrap()));
+            before.extend(b"\r\n");
+        }
+        before.extend(b"--outer (1)--\r\n");
+        let after = from_binary(&before).unwrap().octets;
+        assert!(after.is_ascii() && !after.contains(&0));
+        pairs.push(Pair { name: format!("binary {number}"), before, after });
     }
     read_again(&pairs);
 }

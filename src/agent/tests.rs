@@ -1,4 +1,4 @@
-//! Probes, against a next hop that says what it is told to.
+//! Probes, and content that is not what it was, against a next hop that says what it is told to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::delivery::dialog::Addressee;
+use crate::net::connection::Source;
+use crate::syntax::parameter::MailParameters;
 
 fn times() -> Times {
     let second = Duration::from_secs(1);
@@ -118,4 +121,55 @@ async fn a_probe_of_nobody_fails_and_of_nowhere_does_not() {
     for nowhere in [Destination::Discard, Destination::Reject, Destination::Unroutable] {
         assert_eq!(tried.agent.probe(&nowhere, times()).await, Ok(()));
     }
+}
+
+/// Content that comes in these pieces, and then fails or ends.
+struct Pieces(Vec<&'static [u8]>, Result<(), &'static str>);
+
+impl Source for Pieces {
+    fn rewind(&mut self) {}
+
+    fn next_piece(&mut self) -> Result<Option<bytes::Bytes>, String> {
+        match (self.0.is_empty(), self.1) {
+            (false, _) => Ok(Some(bytes::Bytes::from_static(self.0.remove(0)))),
+            (true, end) => end.map(|()| None).map_err(str::to_owned),
+        }
+    }
+}
+
+/// What becomes of ten octets that come so, and the last command that the next hop heard.
+async fn carried(mut content: Pieces) -> (Outcome, String) {
+    const REPLIES: &[&str] = &["220 hi", "250-hi\r\n250 CHUNKING", "250 ok", "250 ok", "250 taken"];
+    let tried = tried("smtp", REPLIES).await;
+    let opened = tried.pool.open(&tried.next_hop, &Handling::default().security, times()).await;
+    let transaction = Transaction {
+        reverse_path: "s@c.example".to_owned(),
+        parameters: MailParameters::default(),
+        recipients: vec![Addressee::new("a@d.example")],
+        size: 10,
+        probe: false,
+    };
+    let mut connection = opened.unwrap();
+    let outcomes = connection.transact(transaction, &mut content).await;
+    drop(connection);
+    let outcome = outcomes.into_iter().next().unwrap();
+    (outcome, tried.heard.await.unwrap().pop().unwrap())
+}
+
+#[tokio::test]
+async fn a_last_chunk_of_other_content_than_was_stored_is_not_sent() {
+    let deferred = |why: &str| Outcome::Deferred(format!("{why} (while content was sent)"));
+    let rcpt = "RCPT TO:<a@d.example>".to_owned();
+    for (pieces, end, why) in [
+        (vec![&b"12345"[..], b"678"], Ok(()), "the content is cut short"),
+        (vec![b"12345", b"67890", b"1"], Ok(()), "the content is longer than it was"),
+        (vec![b"12345678901"], Ok(()), "the content is longer than it was"),
+        (vec![b"12345"], Err("a checksum is wrong"), "a checksum is wrong"),
+        (vec![b"12345", b"67890"], Err("a checksum is wrong"), "a checksum is wrong"),
+    ] {
+        assert_eq!(carried(Pieces(pieces, end)).await, (deferred(why), rcpt.clone()));
+    }
+    let whole = Pieces(vec![b"12345", b"", b"678\r\n"], Ok(()));
+    let (outcome, last) = carried(whole).await;
+    assert_eq!((outcome, &*last), (Outcome::Delivered("250 taken".to_owned()), "12345678"));
 }
