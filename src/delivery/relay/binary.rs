@@ -14,3 +14,37 @@ pub fn is_binary(envelope: &Envelope) -> bool {
 pub fn passes(way: &Way<'_>) -> bool {
     way.features.offers("BINARYMIME") && way.features.offers("CHUNKING")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Security;
+    use super::*;
+    use crate::delivery::features::Features;
+    use crate::registry::parameter::Parameter;
+    use crate::syntax::parameter::MailParameters;
+    use crate::syntax::reply::ServerReply;
+
+    #[test]
+    fn it_goes_only_where_any_octets_can_come_in_chunks() {
+        let passes = |keywords: &str| {
+            let lines = ["mx.example"].into_iter().chain(keywords.split(' '));
+            let lines = lines.map(str::to_owned).collect();
+            let features = Features::of(&ServerReply { code: 250, status: None, lines });
+            passes(&Way { features: &features, is_final: true, security: Security::Clear })
+        };
+        assert!(passes("CHUNKING BINARYMIME"));
+        for lacking in ["CHUNKING", "BINARYMIME", "8BITMIME BINARYMIME", "8BITMIME CHUNKING"] {
+            assert!(!passes(lacking), "{lacking}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_declared_so_is_binary() {
+        let is_binary = |words: &str| {
+            let parameters = MailParameters::parse(words, Parameter::named).unwrap();
+            is_binary(&Envelope { parameters, eight_bit: true, ..Envelope::default() })
+        };
+        assert!(is_binary("BODY=BINARYMIME"));
+        assert!(!is_binary("BODY=8BITMIME") && !is_binary("BODY=7BIT") && !is_binary(""));
+    }
+}
