@@ -330,10 +330,7 @@ impl Session {
 
     /// When `handle_timeout` is due; none while an answer is being waited for.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.state {
-            state if state.takes_content() || state.takes_lines() => Some(self.deadline),
-            _ => None,
-        }
+        (self.state.takes_content() || self.state.takes_lines()).then_some(self.deadline)
     }
 
     /// What to do next; `None` when input or an answer is needed.
