@@ -5,6 +5,7 @@
 //! costs no attempt. A probe sees whether a destination serves, without any message.
 
 mod content;
+mod share;
 
 use std::sync::Arc;
 
@@ -196,13 +197,11 @@ impl Carrier<'_> {
             return all(recipients, &outcome::of_long_lines());
         }
         let mut outcomes = Vec::with_capacity(recipients.len());
-        for batch in recipients.chunks(self.recipients_max()) {
-            let settled = self.transact(envelope, batch).await;
-            let mut settled = settled.into_iter();
-            outcomes.extend(batch.iter().map(|&index| {
-                let lost = || Outcome::Deferred("the dialogue ended without a result".to_owned());
-                (index, settled.next().unwrap_or_else(lost))
-            }));
+        let mut open = recipients.to_vec();
+        while !open.is_empty() {
+            let (settled, later) = self.transact(envelope, &open).await;
+            outcomes.extend(settled);
+            open = later;
         }
         outcomes
     }
@@ -217,22 +216,43 @@ impl Carrier<'_> {
         self.next_hop.transport != Transport::Lmtp && self.handling.long_lines == LongLines::Bounce
     }
 
-    /// One transaction, over a kept connection if one lives.
-    async fn transact(&mut self, envelope: &Envelope, batch: &[u32]) -> Vec<Outcome> {
-        if let Some(connection) = self.pool.take(self.next_hop, self.handling)
-            && let Some(outcomes) = self.transact_over(connection, envelope, batch, true).await
-        {
-            return outcomes;
+    /// One transaction, over a kept connection if one lives: what became of those who went, and who
+    /// is left.
+    async fn transact(
+        &mut self,
+        envelope: &Envelope,
+        open: &[u32],
+    ) -> (Vec<(u32, Outcome)>, Vec<u32>) {
+        if let Some(connection) = self.pool.take(self.next_hop, self.handling) {
+            let (batch, later) = self.split(&connection, envelope, open);
+            if batch.is_empty() {
+                tokio::spawn(connection.quit());
+            } else if let Some(settled) =
+                self.transact_over(connection, envelope, &batch, true).await
+            {
+                return (settled, later);
+            }
         }
         match self.pool.open(self.next_hop, &self.handling.security, self.times).await {
             Ok(connection) => {
-                self.transact_over(connection, envelope, batch, false).await.unwrap_or_default()
+                let (batch, later) = self.split(&connection, envelope, open);
+                let settled = self.transact_over(connection, envelope, &batch, false).await;
+                (settled.unwrap_or_default(), later)
             }
             Err(failed) => {
                 self.finding.add(failed.finding);
-                vec![failed.outcome; batch.len()]
+                (all(open, &failed.outcome), Vec::new())
             }
         }
+    }
+
+    fn split(
+        &self,
+        connection: &Connection,
+        envelope: &Envelope,
+        open: &[u32],
+    ) -> (Vec<u32>, Vec<u32>) {
+        share::split(connection, envelope, open, self.recipients_max())
     }
 
     /// `None` if a kept connection turned out to be gone.
@@ -242,7 +262,7 @@ impl Carrier<'_> {
         envelope: &Envelope,
         batch: &[u32],
         kept: bool,
-    ) -> Option<Vec<Outcome>> {
+    ) -> Option<Vec<(u32, Outcome)>> {
         let (mut outcomes, going) = self.judge(&connection, envelope, batch);
         if let Some(transaction) = going {
             let settled = connection.transact(transaction, &mut self.content).await;
@@ -259,7 +279,8 @@ impl Carrier<'_> {
         }
         self.pool.put(self.next_hop, self.handling, connection);
         let lost = || Outcome::Deferred("the dialogue ended without a result".to_owned());
-        Some(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect())
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost));
+        Some(batch.iter().copied().zip(outcomes).collect())
     }
 
     /// What keeps each recipient from going over this connection, and a transaction for the others.

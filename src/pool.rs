@@ -70,6 +70,7 @@ impl Pool {
     fn is_used_up(&self, next_hop: &NextHop, own: Limits, connection: &Connection) -> bool {
         let limit = self.limits(next_hop, own).messages_per_connection;
         limit.is_some_and(|limit| connection.messages() >= limit)
+            || !connection.spent().leaves_a_transaction(connection.limits())
     }
 
     /// A new connection. That none can be had is an outage of the next hop, for which an alarm is

@@ -197,6 +197,8 @@ pub struct Session {
     lines: LineReader,
     outputs: VecDeque<Output>,
     errors: usize,
+    /// Transactions asked for, whatever became of them.
+    transactions: u32,
     /// What is being answered, for the figures.
     stage: Stage,
     deadline: Instant,
@@ -213,6 +215,7 @@ impl Session {
             lines: LineReader::default(),
             outputs: VecDeque::with_capacity(OUTPUTS),
             errors: 0,
+            transactions: 0,
             stage: Stage::Connection,
             stopping: false,
         };
@@ -396,6 +399,12 @@ impl Session {
 
     fn handle_command(&mut self, command: Result<Command, Reply>) {
         self.stage = command.as_ref().map_or(Stage::Unknown, command::stage);
+        if matches!((&self.state, &command), (State::Ready(_), Ok(Command::Mail { .. }))) {
+            if self.settings.limits.transactions_max.is_some_and(|max| self.transactions >= max) {
+                return self.close_with(reply::TOO_MANY_TRANSACTIONS);
+            }
+            self.transactions = self.transactions.saturating_add(1);
+        }
         let state = std::mem::replace(&mut self.state, State::Closed);
         let turn = &mut self.turn();
         self.state = match (state, command) {

@@ -179,6 +179,26 @@ fn deliveries() {
 }
 
 #[test]
+fn limits_are_those_of_the_last_hello() {
+    let wishes = Wishes { starttls: StartTls::Offered, ..Wishes::default() };
+    let mut dialog = Dialog::new(Protocol::Smtp, "mx.example").with_wishes(wishes);
+    let hello = b"220 hi\r\n250-hi\r\n250-STARTTLS\r\n250 LIMITS MAILMAX=1 RCPTMAX=5\r\n";
+    dialog.handle_input(hello);
+    let limits = dialog.way().features.limits;
+    assert_eq!((limits.transactions, limits.recipients), (Some(1), Some(5)));
+    dialog.handle_input(b"220 go\r\n");
+    dialog.handle_secured(Channel::default());
+    assert_eq!(
+        dialog.way().features.limits.recipients,
+        None,
+        "what was said in clear is forgotten"
+    );
+    dialog.handle_input(b"250-hi\r\n250 LIMITS RCPTMAX=7\r\n");
+    let limits = dialog.way().features.limits;
+    assert_eq!((limits.transactions, limits.recipients), (None, Some(7)), "replaced, not merged");
+}
+
+#[test]
 fn deliveries_of_the_daemon() {
     let scripts: Vec<_> = scripts().into_iter().filter(|path| live::can_play(path)).collect();
     assert!(scripts.len() >= 140, "only {} scripts can be played", scripts.len());

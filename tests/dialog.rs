@@ -8,9 +8,10 @@
 //! `{N of X}` repeats, without a line end, `S:` a line of the server that must match exactly, `M|` the
 //! next accepted message with escapes. `hello` stands for greeting and EHLO, `mail` for a MAIL and
 //! a RCPT that are accepted. `wait 5m` lets time pass, `stop` ends the service, `closed` is where the
-//! server must have closed the connection. `set withhold KEYWORD` offers one less. `set size N`, `set recipients N`, `set errors N`,
-//! `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`, `set none` change
-//! the settings; `set starttls` offers TLS, `set busy` has no room for a handshake, `set submission`
+//! server must have closed the connection. `set size N`, `set recipients N`, `set messages N`,
+//! `set errors N`, `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`,
+//! `set none` change the settings; `set limits` offers LIMITS, `set withhold KEYWORD` offers one
+//! less; `set starttls` offers TLS, `set busy` has no room for a handshake, `set submission`
 //! demands TLS and a login, `set clear` only the login, `set auth` allows one. `set hold N` lets the
 //! client have messages held for N seconds, and `set known` makes it one that may relay. What follows
 //! `handshake` comes under TLS. `tests/machine` has the judge.
@@ -66,10 +67,9 @@ struct Facts {
     auth: bool,
     known: bool,
     hold_max_s: u64,
-}
-
-#[test]
     listener: Listener,
+    /// LIMITS is offered.
+    limits: bool,
 }
 
 struct Script {
@@ -150,7 +150,9 @@ impl Script {
     fn offer(&mut self, facts: &Facts) {
         let Settings { protocol, limits, .. } = &self.settings;
         let value = format!("{} 2026-03-04T06:06:07Z", facts.hold_max_s);
-        let values = if facts.hold_max_s > 0 { vec![("FUTURERELEASE", value)] } else { vec![] };
+        let hold = (facts.hold_max_s > 0).then_some(("FUTURERELEASE", value));
+        let told = facts.limits.then(|| ("LIMITS", limits.told()));
+        let values = hold.into_iter().chain(told).collect();
         let listener = Listener { values, ..facts.listener.clone() };
         self.timing.hold_max_s = facts.hold_max_s;
         let protected = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
@@ -192,6 +194,10 @@ impl Script {
             ["closed"] => self.server.push_str(CLOSED),
             ["set", "size", octets] => settings.limits.message_octets_max = octets.parse().unwrap(),
             ["set", "recipients", count] => settings.limits.recipients_max = count.parse().unwrap(),
+            ["set", "messages", count] => {
+                settings.limits.transactions_max = Some(count.parse().unwrap());
+            }
+            ["set", "limits"] => facts.limits = true,
             ["set", "errors", count] => settings.limits.errors_max = count.parse().unwrap(),
             ["set", "withhold", keyword] => facts.listener.withheld.push(keyword.to_owned()),
             ["set", "normalise"] => settings.bare_line_ends = BareLineEnds::Normalise,

@@ -245,6 +245,11 @@ sections! {
         max_recipients: usize as Count = default "1000", in "100" to "100000",
             by "rfc5321bis 4.5.3.1.8";
 
+        /// The most messages of one session; the next MAIL gets 421, and clients that know LIMITS
+        /// open another session in time. 0 for no limit.
+        max_messages_per_session: usize as Count = default "0", in "0" to "999999",
+            by "RFC 9422";
+
         /// The most connections at a time, from all clients together; further ones get 421.
         max_connections: usize as Count = default "4096", in "1" to "1000000";
 

@@ -185,7 +185,8 @@ pub(super) fn rules(
 ) -> Rules {
     let protocol = listener.role.protocol();
     let octets_max = listener.max_message_size;
-    let extensions = extensions(config, listener);
+    let limits = session_limits(listener);
+    let extensions = extensions(config, listener, &limits);
     let local = &config.registry.local;
     let timing = timing(config, listener);
     let offers = Offers::new(protocol, octets_max, tls.is_some(), local, extensions)
@@ -196,12 +197,7 @@ pub(super) fn rules(
             hostname: config.hostname.as_str().into(),
             protocol,
             offer: offers.of(Client::default(), None),
-            limits: session::limit::Limits {
-                message_octets_max: listener.max_message_size,
-                recipients_max: listener.max_recipients,
-                errors_max: listener.max_errors,
-                idle: listener.idle_timeout,
-            },
+            limits,
             bare_line_ends: BareLineEnds::Refuse,
             strict: listener.strict_syntax,
             domain: None,
@@ -242,13 +238,28 @@ fn timing(config: &Config, listener: &config::Listener) -> timing::Rules {
 }
 
 /// What a listener says of its extensions.
-fn extensions(config: &Config, listener: &config::Listener) -> offer::Listener {
+fn extensions(
+    config: &Config,
+    listener: &config::Listener,
+    limits: &session::limit::Limits,
+) -> offer::Listener {
     let mut withheld = listener.discard_ehlo_keywords.clone();
     // Who takes binary content must be able to pass it on, if need be in another encoding.
     if config.routes.iter().any(|route| route.eight_bit != EightBit::Convert) {
         withheld.push("BINARYMIME".to_owned());
     }
-    offer::Listener { withheld, values: Vec::new() }
+    offer::Listener { withheld, values: vec![("LIMITS", limits.told())] }
+}
+
+fn session_limits(listener: &config::Listener) -> session::limit::Limits {
+    let transactions = Some(to_u32(listener.max_messages_per_session));
+    session::limit::Limits {
+        message_octets_max: listener.max_message_size,
+        recipients_max: listener.max_recipients,
+        transactions_max: transactions.filter(|&count| count > 0),
+        errors_max: listener.max_errors,
+        idle: listener.idle_timeout,
+    }
 }
 
 /// What holds for what users submit.

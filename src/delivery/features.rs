@@ -3,10 +3,13 @@
 //! Promises to ignore what is unknown or malformed (rfc5321bis 2.2.1), so that nothing is used that
 //! was not offered.
 
+pub mod limits;
+
 use crate::registry::extension::{self, Extension, head};
 use crate::registry::mechanism::Mechanism;
 use crate::registry::parameter::Parameter;
 use crate::syntax::reply::ServerReply;
+use limits::ServerLimits;
 
 /// The registered extensions that are offered, and what is said of them.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +19,8 @@ pub struct Features {
     pub size_limit: Option<u64>,
     /// The mechanisms of AUTH that are known here; also under its name of before RFC 2554.
     pub auth: Vec<Mechanism>,
+    /// How much it takes over one connection.
+    pub limits: ServerLimits,
 }
 
 impl Features {
@@ -28,6 +33,7 @@ impl Features {
             features.offered.extend(extension::find(keyword));
             match keyword.to_ascii_uppercase().as_str() {
                 "AUTH" => features.auth.extend(words.filter_map(Mechanism::named)),
+                "LIMITS" => features.limits = ServerLimits::parse(words),
                 "SIZE" => {
                     let limit = words.next().and_then(|word| word.parse().ok());
                     features.size_limit = limit.filter(|&limit| limit > 0);

@@ -18,6 +18,7 @@ use super::stream::Stream;
 use super::tls::Link;
 use super::tls::client::Secured;
 use crate::delivery::dialog::{Dialog, Output, Phase, Transaction};
+use crate::delivery::features::limits::{ServerLimits, Spent};
 use crate::delivery::finding::Finding;
 use crate::delivery::outcome::Outcome;
 use crate::delivery::relay::Way;
@@ -88,6 +89,7 @@ pub struct Connection {
     dialog: Dialog,
     times: Times,
     messages: u32,
+    spent: Spent,
     secured: Option<Secured>,
     /// What of the content was read and belongs to the next chunk.
     rest: Bytes,
@@ -103,6 +105,7 @@ impl Connection {
         content.rewind();
         self.rest.clear();
         self.messages += u32::from(!transaction.probe);
+        self.spent.add(&transaction.recipients, self.limits());
         self.dialog.begin(transaction);
         self.finish_transaction(content).await
     }
@@ -153,6 +156,16 @@ impl Connection {
     /// How many messages it was given to carry.
     pub fn messages(&self) -> u32 {
         self.messages
+    }
+
+    /// What the next hop says that it takes over it.
+    pub fn limits(&self) -> ServerLimits {
+        self.way().features.limits
+    }
+
+    /// What it has carried of that.
+    pub fn spent(&self) -> &Spent {
+        &self.spent
     }
 
     /// Whether another transaction may be tried on it.

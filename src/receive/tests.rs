@@ -78,6 +78,7 @@ fn rules(minute: Duration) -> Rules {
             limits: limit::Limits {
                 message_octets_max: 1000,
                 recipients_max: 100,
+                transactions_max: None,
                 errors_max: 5,
                 idle: minute,
             },

@@ -274,6 +274,7 @@ impl Terms<'_> {
                 StartTls::Offered => Place::Listed,
                 StartTls::Done => Place::Served,
             },
+            "LIMITS" if self.listener.value(row).is_empty() => Place::Withheld,
             "AUTH" => match self.mechanisms {
                 None => Place::Withheld,
                 Some([]) => Place::Served,

@@ -189,6 +189,8 @@ replies! {
     TOO_MANY_FAILURES = 421 [4 7 0] "too many failed logins from your address, try again later";
     /// The client's address sends more commands than it may.
     TOO_MANY_COMMANDS = 421 [4 7 0] "too many commands from your address, try again later";
+    /// One transaction more than a session may have (RFC 9422 4.2); another session may go on.
+    TOO_MANY_TRANSACTIONS = 421 [4 7 0] "that was the last message of this session, open another";
     /// The client spoke before it was greeted (rfc5321bis 4.3.1). 421, as only that ends a session at
     /// once: after 554 it would have to wait for QUIT (3.1); and whoever queues may come again.
     SPOKE_TOO_EARLY = 421 [4 5 0] "you spoke before the greeting";

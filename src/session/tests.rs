@@ -15,6 +15,7 @@ fn settings() -> Arc<Settings> {
         limits: Limits {
             message_octets_max: 1000,
             recipients_max: 100,
+            transactions_max: None,
             errors_max: 5,
             idle: Duration::from_secs(300),
         },

@@ -35,6 +35,7 @@ pub fn settings(bare_line_ends: BareLineEnds) -> Settings {
     let limits = Limits {
         message_octets_max: 100_000,
         recipients_max: 100,
+        transactions_max: None,
         errors_max: 1_000,
         idle: Duration::from_secs(300),
     };

@@ -67,6 +67,8 @@ pub struct Behaviour {
     pub seven_bit: bool,
     /// Offers CHUNKING and BINARYMIME, and takes content by BDAT.
     pub chunks: bool,
+    /// More lines of its reply to the hello, such as "LIMITS RCPTMAX=100".
+    pub offers: Vec<String>,
     /// Cuts every connection when content holds this text, as a process that dies of it would.
     pub poison: Option<String>,
     /// Cuts the connection there.
@@ -253,11 +255,12 @@ impl Connection {
 
     fn hello(&mut self) -> io::Result<()> {
         self.stage(Stage::Hello)?;
-        let Behaviour { seven_bit, chunks, .. } = self.behaviour();
-        let eight_bit = if seven_bit { "" } else { "250-8BITMIME\r\n" };
-        let chunks = if chunks { "250-CHUNKING\r\n250-BINARYMIME\r\n" } else { "" };
+        let behaviour = self.behaviour();
+        let eight_bit = if behaviour.seven_bit { "" } else { "250-8BITMIME\r\n" };
+        let chunks = if behaviour.chunks { "250-CHUNKING\r\n250-BINARYMIME\r\n" } else { "" };
+        let more: String = behaviour.offers.iter().map(|line| format!("250-{line}\r\n")).collect();
         self.say(&format!(
-            "250-store.test\r\n250-PIPELINING\r\n{eight_bit}{chunks}250 ENHANCEDSTATUSCODES"
+            "250-store.test\r\n250-PIPELINING\r\n{eight_bit}{chunks}{more}250 ENHANCEDSTATUSCODES"
         ))
     }
 

@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 
 use super::{Connection, NoContent, Progress, Times};
 use crate::delivery::dialog::{Channel, Dialog, Protocol, StartTls, Wishes};
+use crate::delivery::features::limits::Spent;
 use crate::delivery::finding::NoConnection;
 use crate::event;
 use crate::net::stream::{self, Address, Stream};
@@ -116,6 +117,7 @@ impl Opening<'_> {
             dialog: self.dialog(address, fallback),
             times: self.times,
             messages: 0,
+            spent: Spent::default(),
             secured: None,
             rest: Bytes::new(),
         };
