@@ -9,6 +9,7 @@ mod offers;
 mod peer;
 mod secure;
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -98,6 +99,8 @@ pub struct Rules {
     pub authority: Option<Arc<Authority>>,
     /// Whether clients of this machine may show secrets without TLS.
     pub clear_passwords: bool,
+    /// How large a message of a tenant may be, in octets, where that differs from the listener's.
+    pub message_octets_max: Arc<HashMap<String, u64>>,
 }
 
 impl Rules {

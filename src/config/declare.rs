@@ -503,6 +503,11 @@ sections! {
         /// How much may wait; without it, `tenant_backlog` of [queue].
         backlog: Option<usize> as Count = optional "10000", in "1" to "1000000000";
 
+        /// The largest content of a message; without it, as at the listener. A user is told of it in
+        /// the EHLO after the login.
+        max_message_size: Option<u64> as Size = optional r#""200MiB""#, in "64KiB" to "4GiB",
+            by "RFC 1870";
+
         /// For a login: the most messages in any hour, 0 for no limit; without it, as in
         /// [submission]. So for the other three.
         messages_per_hour: Option<usize> as Count = optional "5000", in "0" to "100000000";

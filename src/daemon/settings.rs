@@ -1,5 +1,6 @@
 //! A configuration in the words of the lower floors.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use angarium_queue::schedule::{Backoff, Options};
@@ -196,7 +197,7 @@ pub(super) fn rules(
         settings: session::Settings {
             hostname: config.hostname.as_str().into(),
             protocol,
-            offer: offers.of(Client::default(), None),
+            offer: offers.of(Client::default(), octets_max, None),
             limits,
             bare_line_ends: BareLineEnds::Refuse,
             strict: listener.strict_syntax,
@@ -227,6 +228,7 @@ pub(super) fn rules(
         tls,
         authority,
         clear_passwords: listener.clear_passwords,
+        message_octets_max: Arc::new(message_octets_max(config)),
     }
 }
 
@@ -235,6 +237,12 @@ fn timing(config: &Config, listener: &config::Listener) -> timing::Rules {
     let holds = listener.role == Role::Submission;
     let hold_max_s = config.submission.future_release.as_secs();
     timing::Rules { hold_max_s: if holds { hold_max_s } else { 0 }, deadline_min_s: 0 }
+}
+
+/// How large a message of a tenant may be, where that differs from others.
+fn message_octets_max(config: &Config) -> HashMap<String, u64> {
+    let own = config.tenants.iter();
+    own.filter_map(|tenant| Some((tenant.name.clone(), tenant.max_message_size?))).collect()
 }
 
 /// What a listener says of its extensions.

@@ -65,17 +65,22 @@ impl Offers {
         Self { hold_max_s, ..self }
     }
 
-    /// The offer to a client.
-    pub fn of(&self, client: Client, mechanisms: Option<&[Mechanism]>) -> Arc<Offer> {
+    /// The offer to a client that may send messages of so many octets.
+    pub fn of(
+        &self,
+        client: Client,
+        message_octets_max: u64,
+        mechanisms: Option<&[Mechanism]>,
+    ) -> Arc<Offer> {
         let Client { trusted, known, tls } = client;
-        if mechanisms.is_none() {
+        if mechanisms.is_none() && message_octets_max == self.message_octets_max {
             let [strangers, proxies] = &self.plain;
             let [unknown, relays] = if trusted { proxies } else { strangers };
             let [clear, secured] = if known { relays } else { unknown };
             return Arc::clone(if tls { secured } else { clear });
         }
         let start_tls = if tls { StartTls::Done } else { self.start_tls };
-        let terms = Terms::new(self.protocol, self.message_octets_max);
+        let terms = Terms::new(self.protocol, message_octets_max);
         let dated = (known && self.hold_max_s > 0).then(|| self.dated());
         let listener = dated.as_ref().unwrap_or(&self.listener);
         let terms = Terms { trusted, known, start_tls, mechanisms, listener, ..terms };

@@ -104,7 +104,11 @@ impl Peer {
         let mechanisms = rules.authority.as_ref().map(|authority| authority.mechanisms(&channel));
         let client =
             Client { trusted: self.connection.proxy, known: self.may_relay, tls: channel.tls };
-        settings.offer = rules.offers.of(client, mechanisms.as_deref());
+        if let Some(octets) = rules.message_octets_max.get(&*self.tenant) {
+            settings.limits.message_octets_max = *octets;
+        }
+        let octets_max = settings.limits.message_octets_max;
+        settings.offer = rules.offers.of(client, octets_max, mechanisms.as_deref());
         Arc::new(settings)
     }
 

@@ -119,6 +119,7 @@ fn rules(minute: Duration) -> Rules {
         tls: None,
         authority: None,
         clear_passwords: false,
+        message_octets_max: Arc::default(),
     }
 }
 
