@@ -380,6 +380,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         if self.peer.may_relay {
             accepted.envelope.origin = Origin::Relay;
         }
+        let parameters = &mut accepted.envelope.parameters;
+        parameters.submitter = self.peer.submitter(parameters.submitter.take(), &self.rules);
         let trace = Trace {
             hello: &accepted.hello,
             client: self.shown_address(),

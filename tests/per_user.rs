@@ -1,16 +1,16 @@
-//! What holds for one user alone: how large a message may be.
+//! What holds for one user alone: how large a message may be, and who submitted it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
 
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use angarium::auth::users::{Account, Accounts};
 use support::daemon::{Daemon, Parts, Site};
 use support::smtp::Client;
 use support::store::{Behaviour, Store};
-use support::{ARRIVAL, free_port, loopback};
+use support::{ARRIVAL, free_port, loopback, wait_until};
 
 /// `\0joe@ours.example\0secret`, and the same of ann and of the relay.
 const JOE: &str = "AUTH PLAIN AGpvZUBvdXJzLmV4YW1wbGUAc2VjcmV0";
@@ -46,7 +46,9 @@ fn host(behaviour: Behaviour, more: &str) -> Hosted {
         store.url()
     );
     let text = site.configuration(&Parts { tables: &tables, ..Parts::default() });
-    Hosted { daemon: Daemon::start_at(site, &text), submission, store }
+    let daemon = Daemon::start_at(site, &text);
+    assert!(wait_until(ARRIVAL, || TcpStream::connect(submission).is_ok()));
+    Hosted { daemon, submission, store }
 }
 
 impl Hosted {
@@ -90,4 +92,39 @@ fn a_user_may_send_larger_or_smaller_messages_than_others() {
     ann.data(&content(100_000)).is(552, "5.3.4");
     assert_eq!(hosted.store.count(), 1);
     drop(hosted.daemon);
+}
+
+/// The parameters of the message that a next hop got, where the user said `said` at MAIL.
+fn relayed(hosted: &Hosted, login: &str, from: &str, said: &str) -> String {
+    let (mut client, _) = hosted.user(login);
+    client.command(&format!("MAIL FROM:<{from}>{said}")).is(250, "2.1.0");
+    client.command("RCPT TO:<u@d.example>").is(250, "2.1.5");
+    let before = hosted.store.count();
+    let content = format!("From: {from}\r\nSubject: x\r\n\r\nx\r\n");
+    client.data(content.as_bytes()).queue_id();
+    hosted.store.wait_for(before + 1, ARRIVAL);
+    let said = hosted.store.transcript();
+    let mail = said.iter().rfind(|line| line.starts_with("MAIL ")).unwrap();
+    mail.split_once('>').unwrap().1.split(' ').filter(|word| !word.starts_with("SIZE=")).collect()
+}
+
+#[test]
+fn who_submitted_a_message_is_believed_of_who_may_send_as_that() {
+    // Checks: A03
+    let offers = vec!["AUTH PLAIN".to_owned()];
+    let logged_in = Behaviour { offers, ..Behaviour::next_hop() };
+    let hosted = host(logged_in.clone(), "credentials = \"up\"\n");
+    let joe = "joe@ours.example";
+    for (login, from, said, gets) in [
+        (JOE, joe, "", "AUTH=joe@ours.example"),
+        (JOE, joe, " AUTH=<>", "AUTH=<>"),
+        (JOE, joe, " AUTH=joe+2Bmobile@ours.example", "AUTH=joe+2Bmobile@ours.example"),
+        (JOE, joe, " AUTH=ann@ours.example", "AUTH=joe@ours.example"),
+        (ANN, "ann@ours.example", " AUTH=news@lists.example", "AUTH=news@lists.example"),
+    ] {
+        assert_eq!(relayed(&hosted, login, from, said), gets, "{said}");
+    }
+    // Where nobody is logged in, nobody is told, whatever is offered.
+    let hosted = host(logged_in, "");
+    assert_eq!(relayed(&hosted, JOE, joe, ""), "");
 }

@@ -371,8 +371,7 @@ impl Dialog {
         let mut mail = format!("MAIL FROM:<{}>", transaction.reverse_path);
         let parameters = MailParameters {
             size: Some(transaction.size).filter(|&size| size > 0),
-            // Whoever wrote it is nobody whom this next hop knows (RFC 4954 5).
-            submitter: self.logged_in.then_some(Submitter::Unknown),
+            submitter: self.submitter(transaction),
             ..transaction.parameters.clone()
         };
         parameters.write(&mut mail, |parameter| self.features.takes(parameter));
@@ -391,6 +390,12 @@ impl Dialog {
         } else if !self.takes_chunks() {
             self.unsent.push_back(("DATA".to_owned(), Expect::Data));
         }
+    }
+
+    /// Who submitted it is told to nobody but those with whom we are logged in (RFC 4954 5).
+    fn submitter(&self, transaction: &Transaction) -> Option<Submitter> {
+        let known = || transaction.parameters.submitter.clone();
+        self.logged_in.then(|| known().unwrap_or(Submitter::Unknown))
     }
 
     /// Sends what may be sent now: everything where pipelining is offered, else one command.

@@ -13,6 +13,7 @@ use crate::net::tls::Facts;
 use crate::policy::{client, tenant};
 use crate::session::{Demand, Settings, Standing};
 use crate::syntax::content::BareLineEnds;
+use crate::syntax::parameter::submitter::Submitter;
 
 /// The other side of a session.
 #[derive(Debug)]
@@ -64,6 +65,21 @@ impl Peer {
         self.tenant = Arc::clone(&login.user);
         self.may_relay = true;
         self.login = Some(login);
+    }
+
+    /// Who submitted a message, of which the client `said` something (RFC 4954 5): a user is
+    /// believed what it may send as, and stands for itself otherwise; nobody else is believed.
+    pub(super) fn submitter(&self, said: Option<Submitter>, rules: &Rules) -> Option<Submitter> {
+        let (Some(login), Some(submission)) = (&self.login, &rules.submission) else {
+            return said.map(|_| Submitter::Unknown);
+        };
+        let senders = &submission.senders;
+        let believed = said.filter(|said| match said.known() {
+            Some(mailbox) => senders.allows(&login.user, mailbox.local_part(), mailbox.domain()),
+            None => *said == Submitter::Unknown,
+        });
+        let own = || senders.own_address(&login.user).as_ref().map(Submitter::mailbox);
+        believed.or_else(own).or(Some(Submitter::Unknown))
     }
 
     /// How it is connected, for who judges its logins.

@@ -107,8 +107,7 @@ impl Transaction {
             reverse_path: self.reverse_path,
             recipients: self.recipients,
             // What was declared of the size is of no use once the size is known.
-            // Nobody is trusted to tell who submitted a message (RFC 4954 5).
-            parameters: MailParameters { size: None, submitter: None, ..self.parameters },
+            parameters: MailParameters { size: None, ..self.parameters },
             ..Envelope::default()
         };
         let accepted = Accepted { envelope, hello: Arc::clone(&self.hello.name), with };

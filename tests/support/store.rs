@@ -245,6 +245,7 @@ impl Connection {
                 "RCPT" => self.recipient(&text)?,
                 "DATA" => self.data()?,
                 "BDAT" => self.bdat(&text)?,
+                "AUTH" => self.say("235 2.7.0 welcome")?,
                 "RSET" => self.reset("250 2.0.0 reset")?,
                 "NOOP" => self.say("250 2.0.0 ok")?,
                 "QUIT" => return self.say("221 2.0.0 bye"),

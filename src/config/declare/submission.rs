@@ -16,7 +16,8 @@ sections! {
         /// What users may send as, beside their own address and the tags of it: "file:/path", or ""
         /// for nothing more. It has a line for each login: the login and addresses, separated by
         /// blanks: user@domain, *@domain, *@*.domain for subdomains, or any for an application
-        /// that may send as anyone. `#` begins a comment.
+        /// that may send as anyone. `#` begins a comment. What AUTH= on MAIL says is believed of the
+        /// same addresses, and is told only to next hops that are logged in to.
         senders: SenderMap as SenderMapOf = default r#""""#;
 
         /// Whose addresses users may use. "bind": reverse-path and From, or Resent-From, are the

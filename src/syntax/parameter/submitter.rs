@@ -21,6 +21,13 @@ impl Submitter {
         Self::Known(xtext::encode(&mailbox.to_string()).into())
     }
 
+    /// The mailbox, if it is known.
+    #[must_use]
+    pub fn known(&self) -> Option<path::Mailbox> {
+        let Self::Known(encoded) = self else { return None };
+        String::from_utf8(xtext::decode(encoded)?).ok()?.parse().ok()
+    }
+
     pub(super) fn parse(value: Option<&str>) -> Result<Self, Reply> {
         let decode = |value: &str| String::from_utf8(xtext::decode(value)?).ok();
         value
