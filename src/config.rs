@@ -17,6 +17,7 @@ mod fault;
 mod identity;
 mod keyword;
 mod option;
+mod owners;
 mod read;
 mod recipients;
 mod reference;

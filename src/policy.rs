@@ -8,6 +8,7 @@ pub mod blocklist;
 pub mod client;
 pub mod gateway;
 pub mod guard;
+pub mod owner;
 pub mod quota;
 pub mod rate;
 pub mod recipient;

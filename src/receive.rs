@@ -36,6 +36,7 @@ use crate::metric::{self, DoorRule};
 use crate::net::clock;
 use crate::net::connection::Times;
 use crate::net::tls::{self, Facts, Link};
+use crate::policy::owner;
 use crate::policy::recipient::{self, Judgement};
 use crate::policy::timing;
 use crate::policy::verify;
@@ -45,6 +46,7 @@ use crate::registry::reply::{self, Reply};
 use crate::route::Table;
 use crate::session::{self, Output, Session, Settings};
 use crate::submission::{self, Filter, Stamp};
+use crate::syntax::parameter::validity::Validity;
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 use crate::syntax::xclient::Claim;
 
@@ -321,8 +323,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
                 };
                 self.session.handle_sender(verdict, clock::instant());
             }
-            Output::JudgeRecipient(path) => {
-                let verdict = self.judge_recipient(&path).await?;
+            Output::JudgeRecipient(path, validity) => {
+                let verdict = self.judge_recipient(&path, validity).await?;
                 self.session.handle_recipient(verdict, clock::instant());
             }
             Output::Verify(text) => {
@@ -382,6 +384,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
         }
         let parameters = &mut accepted.envelope.parameters;
         parameters.submitter = self.peer.submitter(parameters.submitter.take(), &self.rules);
+        for recipient in &mut accepted.envelope.recipients {
+            if owner::is_judged(&self.rules.table, &recipient.address) {
+                recipient.parameters.validity = None;
+            }
+        }
         let trace = Trace {
             hello: &accepted.hello,
             client: self.shown_address(),
@@ -488,6 +495,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     async fn judge_recipient(
         &mut self,
         path: &ForwardPath,
+        validity: Option<Validity>,
     ) -> Result<Result<Mailbox, Reply>, Ending> {
         if self.visit.must_ask() {
             self.flush().await?;
@@ -499,12 +507,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             Ok(mailbox) => mailbox,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        if let Err(refusal) = self.judge_owner(&found, validity) {
+            event::recipient_refused(&self.name, path, &refusal);
+            return Ok(Err(refusal));
+        }
         let is_local = self.rules.table.is_ours(&found);
         let taken = self.count(|reserved| reserved.take_recipient(is_local, clock::now_ms()));
         if let Err(refusal) = &taken {
             event::recipient_refused(&self.name, path, refusal);
         }
         Ok(taken.map(|()| found))
+    }
+
+    /// Whether a recipient still is who the sender means.
+    fn judge_owner(&self, found: &Mailbox, validity: Option<Validity>) -> Result<(), Reply> {
+        let judged = validity.map_or(Ok(()), |one| owner::judge(&self.rules.table, found, one));
+        judged.map_err(|reply| if self.rules.soft_bounce { reply.softened() } else { reply })
     }
 
     /// Whether there is a way to a recipient, and a mailbox where it is known.

@@ -7,17 +7,20 @@
 
 pub mod limit;
 pub mod next_hop;
+pub mod owners;
 pub mod pattern;
 pub mod recipients;
 pub mod security;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::syntax::local_part::{base, lookup_key};
 use crate::syntax::path::{ForwardPath, Mailbox};
 use limit::Limits;
 use next_hop::{NextHop, Via};
+use owners::Owners;
 use pattern::Pattern;
 use recipients::{Listed, Recipients};
 use security::Security;
@@ -31,6 +34,8 @@ pub struct Domain {
     pub next_hop: NextHop,
     /// Which recipients exist.
     pub recipients: Recipients,
+    /// Since when they have their owners.
+    pub owners: Arc<Owners>,
     /// Where postmaster@ and abuse@ go, if elsewhere.
     pub postmaster: Option<Mailbox>,
     /// What separates a local part from its tag; empty if nothing does.
@@ -283,6 +288,7 @@ mod tests {
             name: name.into(),
             next_hop: "lmtp:unix:/run/lmtp".parse().unwrap(),
             recipients: Recipients::Any,
+            owners: Arc::default(),
             postmaster: postmaster.map(|mailbox| mailbox.parse().unwrap()),
             separators: "+".into(),
             limits: Limits { rate: "5/s".parse().ok(), ..Limits::default() },

@@ -40,6 +40,7 @@ use crate::syntax::content::BareLineEnds;
 use crate::syntax::parameter::RcptParameters;
 use crate::syntax::parameter::deadline::Deadline;
 use crate::syntax::parameter::hold::Hold;
+use crate::syntax::parameter::validity::Validity;
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 use crate::syntax::sasl::Response;
 use crate::syntax::xclient::Claim;
@@ -112,8 +113,8 @@ pub enum Output {
         /// By when it is to be delivered.
         deadline: Option<Deadline>,
     },
-    /// Answer with `handle_recipient`.
-    JudgeRecipient(ForwardPath),
+    /// Answer with `handle_recipient`: may this recipient be added, with what must hold of its owner?
+    JudgeRecipient(ForwardPath, Option<Validity>),
     /// Answer with `handle_verification`: the argument of VRFY.
     Verify(Box<str>),
     /// A trusted proxy speaks for another client: answer with `handle_impersonation`.

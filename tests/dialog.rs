@@ -10,10 +10,10 @@
 //! a RCPT that are accepted. `wait 5m` lets time pass, `stop` ends the service, `closed` is where the
 //! server must have closed the connection. `set size N`, `set recipients N`, `set messages N`,
 //! `set errors N`, `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`,
-//! `set none` change the settings; `set limits` offers LIMITS, `set withhold KEYWORD` offers one
-//! less; `set starttls` offers TLS, `set busy` has no room for a handshake, `set submission`
-//! demands TLS and a login, `set clear` only the login, `set auth` allows one. `set hold N` lets the
-//! client have messages held for N seconds, and `set known` makes it one that may relay. What follows
+//! `set none` change the settings; `set limits` offers LIMITS, `set rrvs` RRVS, `set withhold
+//! KEYWORD` offers one less; `set starttls` offers TLS, `set busy` has no room for a handshake, `set
+//! submission` demands TLS and a login, `set clear` only the login, `set auth` allows one. `set hold
+//! N` lets the client have messages held for N seconds, and `set known` makes it one that may relay. What follows
 //! `handshake` comes under TLS. `tests/machine` has the judge.
 
 #![allow(
@@ -70,6 +70,8 @@ struct Facts {
     listener: Listener,
     /// LIMITS is offered.
     limits: bool,
+    /// RRVS is offered.
+    rrvs: bool,
 }
 
 struct Script {
@@ -152,7 +154,8 @@ impl Script {
         let value = format!("{} 2026-03-04T06:06:07Z", facts.hold_max_s);
         let hold = (facts.hold_max_s > 0).then_some(("FUTURERELEASE", value));
         let told = facts.limits.then(|| ("LIMITS", limits.told()));
-        let values = hold.into_iter().chain(told).collect();
+        let rrvs = facts.rrvs.then(|| ("RRVS", String::new()));
+        let values = hold.into_iter().chain(told).chain(rrvs).collect();
         let listener = Listener { values, ..facts.listener.clone() };
         self.timing.hold_max_s = facts.hold_max_s;
         let protected = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
@@ -198,6 +201,7 @@ impl Script {
                 settings.limits.transactions_max = Some(count.parse().unwrap());
             }
             ["set", "limits"] => facts.limits = true,
+            ["set", "rrvs"] => facts.rrvs = true,
             ["set", "errors", count] => settings.limits.errors_max = count.parse().unwrap(),
             ["set", "withhold", keyword] => facts.listener.withheld.push(keyword.to_owned()),
             ["set", "normalise"] => settings.bare_line_ends = BareLineEnds::Normalise,

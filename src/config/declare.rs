@@ -29,6 +29,7 @@ use super::credential::AuthoritiesOf;
 use super::door::{AccessOf, NameServer, Refusal};
 use super::keyword::Keyword;
 use super::option::{Described, Section, sections};
+use super::owners::OwnersOf;
 use super::recipients::RecipientsOf;
 use super::registry::LocalEntries;
 use super::template::TemplateOf;
@@ -43,6 +44,7 @@ use crate::registry::extension::Extension;
 use crate::report::template::Template;
 use crate::route::limit::Rate;
 use crate::route::next_hop::{NextHop, Via};
+use crate::route::owners::Owners;
 use crate::route::pattern::Pattern;
 use crate::route::recipients::Recipients;
 use crate::route::security::{Authorities, TlsPolicy};
@@ -293,6 +295,12 @@ sections! {
         /// With "any", mail that the next hop refuses later becomes a report to a sender who is
         /// often forged.
         recipients: Recipients as RecipientsOf = default r#""probe""#;
+
+        /// Since when recipients have their owners: "file:/path", or "" where that is not known. A line
+        /// has an address, a local part, or @domain for the domain as a whole, and the date, such as
+        /// 2020-12-24T18:00:00Z. Where any domain has such a file RRVS is offered, and mail that must
+        /// not reach a later owner, or one of whom no date is known, is refused.
+        owners: Arc<Owners> as OwnersOf = default r#""""#, by "RFC 7293";
 
         /// Where mail for postmaster and abuse goes: a local part of this domain or a mailbox;
         /// without it, to the mailboxes of these names.

@@ -41,6 +41,7 @@ pub fn table(config: &Config) -> Table {
         name: domain.name.clone(),
         next_hop: domain.deliver.clone(),
         recipients: domain.recipients.clone(),
+        owners: Arc::clone(&domain.owners),
         postmaster: domain
             .postmaster
             .as_deref()
@@ -256,7 +257,11 @@ fn extensions(
     if config.routes.iter().any(|route| route.eight_bit != EightBit::Convert) {
         withheld.push("BINARYMIME".to_owned());
     }
-    offer::Listener { withheld, values: vec![("LIMITS", limits.told())] }
+    let mut values = vec![("LIMITS", limits.told())];
+    if config.domains.iter().any(|domain| !domain.owners.is_empty()) {
+        values.push(("RRVS", String::new()));
+    }
+    offer::Listener { withheld, values }
 }
 
 fn session_limits(listener: &config::Listener) -> session::limit::Limits {

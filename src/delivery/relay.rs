@@ -6,6 +6,7 @@
 
 pub mod binary;
 mod deadline;
+mod validity;
 
 use super::dialog::{Addressee, Transaction};
 use super::features::Features;
@@ -37,8 +38,8 @@ pub enum Security {
 }
 
 /// What keeps a recipient of a message from going this way; `None` where nothing does.
-pub fn obstacle(envelope: &Envelope, _recipient: &Recipient, way: &Way<'_>) -> Option<Outcome> {
-    deadline::obstacle(envelope, way)
+pub fn obstacle(envelope: &Envelope, recipient: &Recipient, way: &Way<'_>) -> Option<Outcome> {
+    deadline::obstacle(envelope, way).or_else(|| validity::obstacle(recipient, way))
 }
 
 /// The transaction that carries a message of `size` octets this way, as it is or converted to

@@ -85,6 +85,7 @@ mod tests {
             name: "ours.example".into(),
             next_hop: "lmtp:unix:/run/lmtp".parse().unwrap(),
             recipients: Recipients::Any,
+            owners: std::sync::Arc::default(),
             postmaster: Some("ops@far.example".parse().unwrap()),
             separators: "+".into(),
             limits: crate::route::limit::Limits::default(),

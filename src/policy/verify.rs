@@ -49,6 +49,7 @@ mod tests {
             name: name.into(),
             next_hop: "lmtp:unix:/run/lmtp".parse().unwrap(),
             recipients,
+            owners: std::sync::Arc::default(),
             separators: String::new(),
             postmaster: None,
             limits: crate::route::limit::Limits::default(),

@@ -63,7 +63,8 @@ pub struct Terms<'a> {
 pub struct Listener {
     /// Keywords that it offers to nobody, in capitals.
     pub withheld: Vec<String>,
-    /// What stands behind keywords in the EHLO reply.
+    /// What stands behind keywords in the EHLO reply. Those that only some listeners can keep are
+    /// offered where they are named here, with or without a value.
     pub values: Vec<(&'static str, String)>,
 }
 
@@ -73,6 +74,10 @@ impl Listener {
 
     fn withholds(&self, row: &Extension) -> bool {
         self.withheld.iter().any(|keyword| row.is(keyword))
+    }
+
+    fn names(&self, row: &Extension) -> bool {
+        self.values.iter().any(|(keyword, _)| row.is(keyword))
     }
 
     fn value(&self, row: &Extension) -> &str {
@@ -274,7 +279,7 @@ impl Terms<'_> {
                 StartTls::Offered => Place::Listed,
                 StartTls::Done => Place::Served,
             },
-            "LIMITS" if self.listener.value(row).is_empty() => Place::Withheld,
+            "LIMITS" | "RRVS" if !self.listener.names(row) => Place::Withheld,
             "AUTH" => match self.mechanisms {
                 None => Place::Withheld,
                 Some([]) => Place::Served,

@@ -299,6 +299,12 @@ replies! {
     LISTED = 554 [5 7 1] "your address is on a block list";
     /// The mailbox does not exist.
     NO_SUCH_RECIPIENT = 550 [5 1 1] "no such mailbox";
+    /// The mailbox has a later owner (RFC 7293 5.1).
+    MAILBOX_CHANGED_HANDS = 550 [5 7 17] "the mailbox has another owner since then";
+    /// The domain has a later owner.
+    DOMAIN_CHANGED_HANDS = 550 [5 7 18] "the domain has another owner since then";
+    /// Since when the mailbox has its owner is not known.
+    OWNER_UNKNOWN = 550 [5 7 19] "since when this mailbox has its owner is not known here";
     /// The mailbox exists and takes no mail.
     MAILBOX_REFUSES = 550 [5 2 0] "the mailbox takes no mail";
     /// A configured route refuses the recipient.

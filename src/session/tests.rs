@@ -50,10 +50,10 @@ impl Peer {
             match output {
                 Output::Reply(reply) => reply.encode(&mut sent),
                 Output::JudgeSender { .. } => self.session.handle_sender(Ok(()), self.now),
-                Output::JudgeRecipient(ForwardPath::Mailbox(mailbox)) => {
+                Output::JudgeRecipient(ForwardPath::Mailbox(mailbox), _) => {
                     self.session.handle_recipient(Ok(mailbox), self.now);
                 }
-                Output::JudgeRecipient(ForwardPath::Postmaster) => {
+                Output::JudgeRecipient(ForwardPath::Postmaster, _) => {
                     self.session.handle_recipient(Err(reply::NO_SUCH_RECIPIENT), self.now);
                 }
                 Output::Verify(_)

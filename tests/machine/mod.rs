@@ -161,7 +161,9 @@ impl Machine {
                 let verdict = self.timing.judge(hold, deadline, NOW_MS);
                 self.session.handle_sender(verdict, self.now);
             }
-            Output::JudgeRecipient(path) => self.session.handle_recipient(judge(&path), self.now),
+            Output::JudgeRecipient(path, _) => {
+                self.session.handle_recipient(judge(&path), self.now)
+            }
             Output::Verify(text) => self.session.handle_verification(verify(&text), self.now),
             Output::Impersonate(_) => {
                 self.session.handle_impersonation(Arc::clone(&self.settings), self.now);

@@ -27,7 +27,7 @@ pub(super) fn rcpt(
         let refusal = reply::TOO_MANY_RECIPIENTS.with_text(text);
         return turn.stay(refusal, State::Transaction(transaction));
     }
-    let question = Output::JudgeRecipient(path.clone());
+    let question = Output::JudgeRecipient(path.clone(), parameters.validity);
     turn.ask(question, State::Judging(transaction, path, parameters))
 }
 

@@ -62,7 +62,7 @@ impl fmt::Display for Hold {
 }
 
 /// The seconds since the epoch of a date-time of RFC 3339, from 1970 on.
-pub(super) fn parse_date(text: &str) -> Option<i64> {
+pub fn parse_date(text: &str) -> Option<i64> {
     // A date-time has a `T` and an offset; the parser would take more.
     let is_strict = text.len() <= 40
         && matches!(text.as_bytes().get(10), Some(b'T' | b't'))
