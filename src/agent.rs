@@ -21,6 +21,7 @@ use crate::delivery::outcome::{self, Outcome};
 use crate::delivery::relay;
 use crate::envelope::{Envelope, Recipient};
 use crate::event;
+use crate::net::clock;
 use crate::net::connection::{Connection, Times};
 use crate::pool::Pool;
 use crate::route::next_hop::{NextHop, Transport};
@@ -130,6 +131,7 @@ impl Agent {
                     next_hop,
                     handling,
                     times,
+                    arrived_ms: loaded.stored.arrived_ms,
                     content,
                     finding: Finding::Served,
                     tls: None,
@@ -183,6 +185,8 @@ struct Carrier<'a> {
     next_hop: &'a NextHop,
     handling: &'a Handling,
     times: Times,
+    /// When the message was accepted, in ms since the epoch.
+    arrived_ms: u64,
     content: Content<'a>,
     /// The gravest of what the transactions found.
     finding: Finding,
@@ -290,6 +294,8 @@ impl Carrier<'_> {
         envelope: &Envelope,
         batch: &[u32],
     ) -> (Vec<Option<Outcome>>, Option<Transaction>) {
+        let aged = relay::aged(envelope, self.arrived_ms, clock::now_ms());
+        let envelope = aged.as_ref().unwrap_or(envelope);
         if let Err(outcome) = self.fit(connection, envelope) {
             return (vec![Some(outcome); batch.len()], None);
         }

@@ -83,6 +83,8 @@ pub struct Original<'a> {
     pub arrived_ms: u64,
     /// The sender's name for the transaction, where one was given (RFC 3461 4.4).
     pub envelope_id: Option<&'a str>,
+    /// By when it was to be delivered, in ms since the epoch, where that was asked for (RFC 2852 5).
+    pub deliver_by_ms: Option<u64>,
     /// Its first octets; empty where they can't be read.
     pub content: &'a [u8],
     /// These are all its octets.

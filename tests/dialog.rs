@@ -13,7 +13,8 @@
 //! `set none` change the settings; `set limits` offers LIMITS, `set rrvs` RRVS, `set withhold
 //! KEYWORD` offers one less; `set starttls` offers TLS, `set busy` has no room for a handshake, `set
 //! submission` demands TLS and a login, `set clear` only the login, `set auth` allows one. `set hold
-//! N` lets the client have messages held for N seconds, and `set known` makes it one that may relay. What follows
+//! N` lets the client have messages held for N seconds, `set deliver-by N` wants so many for what is
+//! returned when late, and `set known` makes it one that may relay. What follows
 //! `handshake` comes under TLS. `tests/machine` has the judge.
 
 #![allow(
@@ -41,7 +42,7 @@ const HELLO: (&str, &str) = (
     "EHLO c.example\r\n",
     "220 mx.example ESMTP Angarium\r\n250-mx.example at your service\r\n250-PIPELINING\r\n\
      250-SIZE 10000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n\
-     250-CHUNKING\r\n250 BINARYMIME\r\n",
+     250-CHUNKING\r\n250-BINARYMIME\r\n250 DELIVERBY\r\n",
 );
 const MAIL: (&str, &str) = (
     "MAIL FROM:<s@c.example>\r\nRCPT TO:<a@local.example>\r\n",
@@ -66,7 +67,7 @@ struct Facts {
     busy: bool,
     auth: bool,
     known: bool,
-    hold_max_s: u64,
+    timing: timing::Rules,
     listener: Listener,
     /// LIMITS is offered.
     limits: bool,
@@ -151,13 +152,18 @@ impl Script {
     /// Makes the offers before and after a handshake.
     fn offer(&mut self, facts: &Facts) {
         let Settings { protocol, limits, .. } = &self.settings;
-        let value = format!("{} 2026-03-04T06:06:07Z", facts.hold_max_s);
-        let hold = (facts.hold_max_s > 0).then_some(("FUTURERELEASE", value));
-        let told = facts.limits.then(|| ("LIMITS", limits.told()));
-        let rrvs = facts.rrvs.then(|| ("RRVS", String::new()));
-        let values = hold.into_iter().chain(told).chain(rrvs).collect();
+        let timing::Rules { hold_max_s, deadline_min_s } = facts.timing;
+        let mut values = Vec::new();
+        if hold_max_s > 0 {
+            values.push(("FUTURERELEASE", format!("{hold_max_s} 2026-03-04T06:06:07Z")));
+        }
+        if deadline_min_s > 0 {
+            values.push(("DELIVERBY", deadline_min_s.to_string()));
+        }
+        values.extend(facts.limits.then(|| ("LIMITS", limits.told())));
+        values.extend(facts.rrvs.then(|| ("RRVS", String::new())));
         let listener = Listener { values, ..facts.listener.clone() };
-        self.timing.hold_max_s = facts.hold_max_s;
+        self.timing = facts.timing;
         let protected = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
         let terms = |start_tls, count| Terms {
             trusted: facts.trusted,
@@ -221,7 +227,10 @@ impl Script {
                 settings.standing.demand = Demand::Tls;
             }
             ["set", "known"] => facts.known = true,
-            ["set", "hold", seconds] => facts.hold_max_s = seconds.parse().unwrap(),
+            ["set", "hold", seconds] => facts.timing.hold_max_s = seconds.parse().unwrap(),
+            ["set", "deliver-by", seconds] => {
+                facts.timing.deadline_min_s = seconds.parse().unwrap();
+            }
             ["set", "proxy"] => facts.trusted = true,
             ["set", "closed"] => settings.service = Service::Closed,
             ["set", "none"] => settings.service = Service::None,

@@ -43,6 +43,7 @@ struct Case {
     recipients: Vec<Recipient>,
     others: Vec<Other>,
     envelope_id: Option<String>,
+    deliver_by_ms: Option<u64>,
     content: Vec<u8>,
     whole: bool,
 }
@@ -64,6 +65,7 @@ impl Case {
             recipients: Vec::new(),
             others: Vec::new(),
             envelope_id: None,
+            deliver_by_ms: None,
             content: octets(&content.replace('\n', "\r\n")),
             whole: true,
         };
@@ -77,6 +79,7 @@ impl Case {
     fn take(&mut self, key: &str, value: &str) {
         match key {
             "delayed" => self.action = Action::Delayed { until_ms: value.parse().unwrap() },
+            "deliver-by" => self.deliver_by_ms = Some(value.parse().unwrap()),
             "envelope-id" => self.envelope_id = Some(value.to_owned()),
             "max" => self.settings.content_octets_max = value.parse().unwrap(),
             "cut" => self.whole = false,
@@ -119,6 +122,7 @@ impl Case {
                 id: "0000010000000001",
                 arrived_ms: 10,
                 envelope_id: self.envelope_id.as_deref(),
+                deliver_by_ms: self.deliver_by_ms,
                 content: &self.content,
                 whole: self.whole,
             },
@@ -218,6 +222,7 @@ fn check_fields(case: &Case, groups: &[Value]) {
     let mut first = vec![("reporting-mta", "dns; mx.example".to_owned())];
     first.extend(case.envelope_id.clone().map(|id| ("original-envelope-id", id)));
     first.push(("arrival-date", date(10)));
+    first.extend(case.deliver_by_ms.map(|at_ms| ("deliver-by-date", date(at_ms))));
     same(name, &groups[0], first);
     for (recipient, group) in case.recipients.iter().zip(&groups[1..]) {
         let delayed = case.action != Action::Failed;

@@ -138,3 +138,86 @@ fn a_release_comes_at_its_time_over_a_stop_and_a_crash() {
     assert!(jiff::Timestamp::now().as_second() < at_s, "it came before its time");
     house.daemon.drain(ARRIVAL);
 }
+
+/// The reports about a message, by the fields of their recipients.
+fn reports(house: &House) -> Vec<String> {
+    let reports = house.store.deliveries().into_iter().filter(|delivery| delivery.from.is_empty());
+    reports.map(|report| String::from_utf8(report.content).unwrap()).collect()
+}
+
+/// A store that puts off what is for others, and takes reports.
+fn busy() -> Behaviour {
+    let mut store = Behaviour::next_hop();
+    store.offers = vec!["DELIVERBY".to_owned()];
+    store.recipient_replies.insert("ann@far.example".into(), "450 4.2.1 busy".into());
+    store
+}
+
+fn fields(report: &str, wanted: &[&str]) {
+    for line in wanted {
+        assert!(report.contains(&format!("\r\n{line}\r\n")), "no {line} in\n{report}");
+    }
+}
+
+#[test]
+fn what_is_late_is_returned_once_whatever_happens_meanwhile() {
+    let retry = "[queue]\nretry_next_hop = [\"2s\"]\n";
+    let mut house = House::new(busy(), retry);
+    let sent = Instant::now();
+    let id = house.send("BY=6;R");
+    assert!(wait_until(ARRIVAL, || house.daemon.log().contains("\"event\":\"deferred\"")));
+    let row = house.daemon.rows().pop().unwrap();
+    assert_eq!(row["deliver_by"]["late"], "returned", "{row}");
+    let (text, _) = house.daemon.queue(&["why", &id]);
+    assert!(text.contains("it is to be delivered within "), "{text}");
+    house.daemon.kill_9();
+    house.daemon.restart();
+    house.store.wait_for(1, ARRIVAL);
+    assert!(sent.elapsed() >= Duration::from_millis(5_900), "{:?}", sent.elapsed());
+    assert!(sent.elapsed() < Duration::from_secs(12), "{:?}", sent.elapsed());
+    house.daemon.drain(ARRIVAL);
+    house.daemon.restart();
+    std::thread::sleep(Duration::from_secs(1));
+    let reports = reports(&house);
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    fields(&reports[0], &["Action: failed", "Status: 5.4.7"]);
+    assert!(reports[0].contains("\r\nDeliver-By-Date: ") && reports[0].contains("450 4.2.1 busy"));
+    let mails = house.store.transcript().into_iter().filter(|line| line.starts_with("MAIL"));
+    for line in mails.filter(|line| line.contains("joe@")) {
+        let left = line.split("BY=").nth(1).and_then(|value| value.strip_suffix(";R"));
+        assert!((1..6).contains(&left.unwrap().parse::<i64>().unwrap()), "{line}");
+    }
+}
+
+#[test]
+fn what_is_late_is_told_of_once_and_goes_on() {
+    let retry = "[queue]\nretry_next_hop = [\"1s\"]\n";
+    let mut house = House::new(busy(), retry);
+    house.send("BY=-5;N");
+    // Ten seconds are left to others that come due with it.
+    house.store.wait_for(1, ARRIVAL);
+    house.daemon.restart();
+    std::thread::sleep(Duration::from_secs(12));
+    let told = reports(&house);
+    assert_eq!(told.len(), 1, "{told:?}");
+    fields(&told[0], &["Action: delayed", "Status: 4.4.7"]);
+    assert!(told[0].contains("\r\nDeliver-By-Date: "), "{}", told[0]);
+    house.store.set(|behaviour| behaviour.recipient_replies.clear());
+    house.store.wait_for(2, ARRIVAL);
+    house.daemon.drain(ARRIVAL);
+    let lines = house.store.transcript();
+    let last = lines.iter().rfind(|line| line.starts_with("MAIL FROM:<joe@")).unwrap();
+    assert!(last.contains(" BY=-") && last.ends_with(";N"), "{last}");
+}
+
+#[test]
+fn nothing_that_must_be_returned_goes_where_nobody_returns_it() {
+    let house = House::new(Behaviour::next_hop(), "");
+    house.send("BY=600;R");
+    let report = house.store.wait_for(1, ARRIVAL).remove(0);
+    assert_eq!(report.from, "");
+    fields(&String::from_utf8(report.content).unwrap(), &["Action: failed", "Status: 5.3.3"]);
+    house.send("BY=600;N");
+    assert_eq!(house.store.wait_for(2, ARRIVAL)[1].to, ["ann@far.example"]);
+    house.daemon.drain(ARRIVAL);
+}

@@ -551,6 +551,10 @@ sections! {
         /// How long delivery is tried before the sender gets a report of failure.
         lifetime: Duration as Span = default r#""5d""#, in "1s" to "60d", by "rfc5321bis 4.5.4.1";
 
+        /// The least time that a sender may leave who wants a message returned when it is late; "0s" for
+        /// any. The EHLO reply tells it, by DELIVERBY.
+        deliver_by_min: Duration as Span = default r#""0s""#, in "0s" to "1d", by "RFC 2852 2";
+
         /// How long delivery of a report to a sender is tried; nobody is told if it fails.
         report_lifetime: Duration as Span = default r#""2d""#, in "1s" to "60d",
             by "rfc5321bis 4.5.4.1";

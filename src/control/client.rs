@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use super::limits::{Figure, Limited};
-pub use super::listing::{Message, Part, Reasons, Recipient};
+pub use super::listing::{DeliverBy, Message, Part, Reasons, Recipient};
 pub use super::routes::{Learned, Limits, Outage, Route, RouteDetails};
 use super::{Answer, Request};
 use crate::net::clock;
@@ -172,6 +172,9 @@ pub fn details(message: &Message) -> String {
     if let Some(at) = message.release_time {
         text.push_str(&format!("release   {}\n", clock::date(at * 1000)));
     }
+    if let Some(DeliverBy { time, late }) = &message.deliver_by {
+        text.push_str(&format!("deliver   by {}, {late} when late\n", clock::date(time * 1000)));
+    }
     if let Some(damage) = &message.damage {
         text.push_str(&format!("damaged   {damage}\n"));
     }
@@ -221,6 +224,7 @@ mod tests {
                 },
             ],
             release_time: None,
+            deliver_by: None,
             damage: None,
         }
     }

@@ -13,6 +13,7 @@ use crate::dispatch::Waiting;
 use crate::envelope::Envelope;
 use crate::net::clock;
 use crate::route::Table;
+use crate::syntax::parameter::deadline::Mode;
 
 /// A queued message.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -36,9 +37,21 @@ pub struct Message {
     /// arrival.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_time: Option<u64>,
+    /// By when its sender wants it delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_by: Option<DeliverBy>,
     /// Why the envelope can't be read, if it can't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+}
+
+/// By when a message is to be delivered.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct DeliverBy {
+    /// In seconds since the epoch.
+    pub time: u64,
+    /// What becomes of it when late: it is `returned`, or its sender is `told` and it goes on.
+    pub late: String,
 }
 
 impl Message {
@@ -222,6 +235,7 @@ impl Lister<'_> {
             tenant: stored.tenant.to_string(),
             recipients,
             release_time: release_ms.map(|at_ms| at_ms / 1000),
+            deliver_by: envelope.as_ref().and_then(|envelope| deliver_by(envelope, stored)),
             damage,
         }
     }
@@ -243,6 +257,15 @@ impl Lister<'_> {
             false => "deferred",
         }
     }
+}
+
+fn deliver_by(envelope: &Envelope, stored: &Stored) -> Option<DeliverBy> {
+    let deadline = envelope.parameters.deadline?;
+    let late = match deadline.mode {
+        Mode::Return => "returned",
+        Mode::Notify => "told",
+    };
+    Some(DeliverBy { time: deadline.at_ms(stored.arrived_ms) / 1000, late: late.to_owned() })
 }
 
 /// When the next attempt for one that waits is due; what was never put off waits for its release.

@@ -237,7 +237,8 @@ pub(super) fn rules(
 fn timing(config: &Config, listener: &config::Listener) -> timing::Rules {
     let holds = listener.role == Role::Submission;
     let hold_max_s = config.submission.future_release.as_secs();
-    timing::Rules { hold_max_s: if holds { hold_max_s } else { 0 }, deadline_min_s: 0 }
+    let deadline_min_s = config.queue.deliver_by_min.as_secs();
+    timing::Rules { hold_max_s: if holds { hold_max_s } else { 0 }, deadline_min_s }
 }
 
 /// How large a message of a tenant may be, where that differs from others.
@@ -261,6 +262,8 @@ fn extensions(
     if config.domains.iter().any(|domain| !domain.owners.is_empty()) {
         values.push(("RRVS", String::new()));
     }
+    let min_s = config.queue.deliver_by_min.as_secs();
+    values.extend((min_s > 0).then(|| ("DELIVERBY", min_s.to_string())));
     offer::Listener { withheld, values }
 }
 

@@ -17,6 +17,8 @@ pub struct Features {
     offered: Vec<&'static Extension>,
     /// Largest message in octets, where a limit is declared.
     pub size_limit: Option<u64>,
+    /// The least time, in seconds, that a message to be returned when late must have left.
+    pub deadline_min_s: Option<i64>,
     /// The mechanisms of AUTH that are known here; also under its name of before RFC 2554.
     pub auth: Vec<Mechanism>,
     /// How much it takes over one connection.
@@ -34,6 +36,11 @@ impl Features {
             match keyword.to_ascii_uppercase().as_str() {
                 "AUTH" => features.auth.extend(words.filter_map(Mechanism::named)),
                 "LIMITS" => features.limits = ServerLimits::parse(words),
+                // What follows a comma is of later documents (RFC 2852 2).
+                "DELIVERBY" => {
+                    let first = words.next().and_then(|word| word.split(',').next());
+                    features.deadline_min_s = first.and_then(|min| min.parse().ok());
+                }
                 "SIZE" => {
                     let limit = words.next().and_then(|word| word.parse().ok());
                     features.size_limit = limit.filter(|&limit| limit > 0);

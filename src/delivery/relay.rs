@@ -8,6 +8,8 @@ pub mod binary;
 mod deadline;
 mod validity;
 
+pub use deadline::aged;
+
 use super::dialog::{Addressee, Transaction};
 use super::features::Features;
 use super::outcome::Outcome;
@@ -37,13 +39,13 @@ pub enum Security {
     Verified,
 }
 
-/// What keeps a recipient of a message from going this way; `None` where nothing does.
+/// What keeps a recipient of an [`aged`] message from going this way; `None` where nothing does.
 pub fn obstacle(envelope: &Envelope, recipient: &Recipient, way: &Way<'_>) -> Option<Outcome> {
     deadline::obstacle(envelope, way).or_else(|| validity::obstacle(recipient, way))
 }
 
-/// The transaction that carries a message of `size` octets this way, as it is or converted to
-/// seven bits.
+/// The transaction that carries an [`aged`] message of `size` octets this way, as it is or converted
+/// to seven bits.
 pub fn transaction(
     envelope: &Envelope,
     recipients: Vec<Addressee>,

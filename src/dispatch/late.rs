@@ -35,7 +35,7 @@ impl Dispatcher {
     /// Sees to what waits too long; how long until it is looked at again.
     pub(super) fn tell_of_waiting(&mut self) -> Duration {
         let now_ms = clock::now_ms();
-        if self.stopping || self.scheduler.is_empty() {
+        if self.stopping || self.scheduler.is_silent() {
             return Duration::from_secs(3600);
         }
         for _ in 0..NOTICES_MAX {
@@ -103,16 +103,26 @@ impl Dispatcher {
         }
     }
 
-    /// What there is to tell of a message; none if it ended, or is held up by us.
+    /// What there is to tell of a message; none if it ended, or is held up by us and not
+    /// late.
     fn delayed(&self, id: MessageId, now_ms: u64) -> Option<Delayed> {
         let waiting = self.scheduler.why(id, now_ms);
-        let held = waiting.iter().any(|(_, waits)| matches!(waits, Waits::Held | Waits::Paused));
+        let held = waiting.iter().any(|(_, waits)| matches!(waits, Waits::Held));
+        let paused = waiting.iter().any(|(_, waits)| matches!(waits, Waits::Paused));
+        let held = held || paused && !self.is_late(id, now_ms);
         let since = |(job, _): &(Job, Waits)| job.arrived_ms.max(job.timing.release_ms);
         let since_ms = waiting.iter().map(since).min()?;
         let lifetime_ms = self.settings.options.lifetimes_ms.first().copied().unwrap_or(0);
         let until_ms = since_ms.saturating_add(lifetime_ms);
         let reasons = waiting.into_iter().filter_map(reason).collect();
         (!held).then_some(Delayed { id, until_ms, reasons })
+    }
+
+    /// Whether the sender wants to hear now that a message is late, whoever holds it up.
+    fn is_late(&self, id: MessageId, now_ms: u64) -> bool {
+        let stored = self.spool.get(id);
+        let known = stored.and_then(|stored| Some((self.envelope(id)?, stored)));
+        known.is_some_and(|(envelope, stored)| warn::is_late(&envelope, &stored, now_ms))
     }
 
     /// Takes a report of delays that was made, or could not be.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use angarium_queue::entry::Change;
+use angarium_queue::entry::{Change, Stored};
 use angarium_queue::id::MessageId;
 use angarium_queue::spool::{Body, CommitError, Loaded, NewBody, NewMessage, Op, ReadError, Spool};
 use tokio::sync::oneshot;
@@ -118,6 +118,7 @@ fn make(
             id: &order.id.to_string(),
             arrived_ms: stored.arrived_ms,
             envelope_id: None,
+            deliver_by_ms: deliver_by_ms(&envelope, &stored),
             content: &content,
             whole,
         },
@@ -162,6 +163,11 @@ fn addressed(to: Mailbox, eight_bit: bool) -> Envelope {
         origin: Origin::Report,
         ..Envelope::default()
     }
+}
+
+/// By when the sender wanted a message delivered, in ms since the epoch.
+pub(super) fn deliver_by_ms(envelope: &Envelope, stored: &Stored) -> Option<u64> {
+    envelope.parameters.deadline.map(|deadline| deadline.at_ms(stored.arrived_ms))
 }
 
 /// Those that failed.

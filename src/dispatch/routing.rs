@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use angarium_queue::entry::{RecipientState, Stored};
 use angarium_queue::id::MessageId;
-use angarium_queue::schedule::{Assignment, Band, Class, Job, Pace, Timing};
+use angarium_queue::schedule::{Assignment, Band, Class, Deadline, Job, Pace, Timing};
 use angarium_queue::spool::Standing;
 use bytes::Bytes;
 
@@ -18,6 +18,7 @@ use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
 use crate::route::{Destination, Handling};
+use crate::syntax::parameter::deadline::Mode;
 use crate::syntax::stream::stream;
 
 /// Tags of jobs that were routed by different configurations.
@@ -214,7 +215,7 @@ impl Dispatcher {
                 route,
                 tenant: self.scheduler.tenant(&arrival.tenant),
                 class: class(origin),
-                band: Band::Normal,
+                band: envelope.map_or(Band::Normal, band),
                 stream: envelope.map_or(0, |envelope| stream(&envelope.reverse_path)),
                 // Exchangers of strangers are not looked up yet, so every route is a configured one.
                 pace: Pace::NextHop,
@@ -268,11 +269,24 @@ fn class(origin: Origin) -> Class {
     }
 }
 
+/// Who is not known gets no place before others for the asking.
+fn band(envelope: &Envelope) -> Band {
+    match envelope.origin {
+        Origin::Relay if envelope.parameters.deadline.is_some() => Band::Urgent,
+        Origin::Relay | Origin::Stranger | Origin::Report => Band::Normal,
+    }
+}
+
 /// The times that the sender of a message set.
 fn timing(envelope: Option<&Envelope>, arrived_ms: u64) -> Timing {
     let release_ms = envelope.map_or(arrived_ms, |envelope| envelope.released_ms(arrived_ms));
     let release_ms = if release_ms > arrived_ms { release_ms } else { 0 };
-    Timing { release_ms, deadline: None }
+    let deadline = envelope.and_then(|envelope| envelope.parameters.deadline);
+    let deadline = deadline.map(|deadline| Deadline {
+        at_ms: deadline.at_ms(arrived_ms),
+        ends: deadline.mode == Mode::Return,
+    });
+    Timing { release_ms, deadline }
 }
 
 /// What all jobs of a message share.

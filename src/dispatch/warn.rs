@@ -19,6 +19,7 @@ use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
 use crate::report::{self, Action, Original, Other, Report, Settings, due};
+use crate::syntax::parameter::deadline::{Deadline, Mode};
 
 /// A message that waits.
 #[derive(Debug)]
@@ -105,6 +106,7 @@ fn make(
             id: &first.id.to_string(),
             arrived_ms: first.stored.arrived_ms,
             envelope_id: None,
+            deliver_by_ms: first.deliver_by_ms,
             content: &first.content,
             whole: first.whole,
         },
@@ -122,6 +124,7 @@ struct Subject {
     id: MessageId,
     until_ms: u64,
     stored: Stored,
+    deliver_by_ms: Option<u64>,
     recipients: Vec<report::Recipient>,
     content: Vec<u8>,
     whole: bool,
@@ -148,14 +151,20 @@ impl Subject {
             // The delay is worth telling without the message.
             Err(ReadError::Damaged(_) | ReadError::Io(_)) => (Vec::new(), false),
         };
-        if due::is_automatic(&content) {
+        let late = is_late(&envelope, &stored, clock::now_ms());
+        if !late && due::is_automatic(&content) {
             return None;
         }
-        let recipients = waiting(&delayed.reasons, &stored.recipients, &envelope);
+        let mut recipients = waiting(&delayed.reasons, &stored.recipients, &envelope, late);
+        if late {
+            recipients.iter_mut().for_each(say_late);
+        }
+        let deliver_by_ms = notify::deliver_by_ms(&envelope, &stored);
         (!recipients.is_empty()).then_some(Self {
             id,
             until_ms,
             stored,
+            deliver_by_ms,
             recipients,
             content,
             whole,
@@ -183,9 +192,27 @@ pub(super) fn is_to_be_told(
 ) -> bool {
     let warnings_ms = &settings.delay_warning_ms;
     let since_ms = envelope.released_ms(stored.arrived_ms);
-    due::may_hear(envelope)
-        && !stored.held
-        && due::is_due(warnings_ms, since_ms, stored.told_ms, now_ms)
+    let is_due = || due::is_due(warnings_ms, since_ms, stored.told_ms, now_ms);
+    !stored.held && (due::may_hear(envelope) && is_due() || is_late(envelope, stored, now_ms))
+}
+
+/// Whether the sender asked to hear that a message is late, which it is by now, and has not heard
+/// (RFC 2852 4.1.4).
+pub(super) fn is_late(envelope: &Envelope, stored: &Stored, now_ms: u64) -> bool {
+    let told = |deadline: &Deadline| deadline.mode == Mode::Notify;
+    let deadline = envelope.parameters.deadline.filter(told);
+    let late_ms = deadline.map(|deadline| deadline.at_ms(stored.arrived_ms));
+    !envelope.reverse_path.is_null()
+        && late_ms.is_some_and(|late_ms| stored.told_ms < late_ms && late_ms <= now_ms)
+}
+
+/// That a message is late, and what kept it where that is known.
+fn say_late(recipient: &mut report::Recipient) {
+    let late = "4.4.7 not delivered by the time that was set for it";
+    recipient.reason = match recipient.reason.as_str() {
+        "" => late.to_owned(),
+        reason => format!("{late}; the last attempt: {reason}"),
+    };
 }
 
 /// Those who wait, in the order of the envelope, each with what keeps it. Where that is not known,
@@ -194,6 +221,7 @@ fn waiting<'a>(
     reasons: &'a [(Recipients, Arc<str>)],
     states: &[RecipientState],
     envelope: &Envelope,
+    late: bool,
 ) -> Vec<report::Recipient> {
     let each = |(indices, reason): &'a (Recipients, Arc<str>)| {
         indices.iter().map(move |index| (*index, reason))
@@ -202,7 +230,8 @@ fn waiting<'a>(
     let waiting = |(index, state): (usize, &RecipientState)| {
         let RecipientState::Pending { reason, .. } = state else { return None };
         let index = u32::try_from(index).ok()?;
-        let reason = now.get(&index).copied().or(reason.as_ref())?.to_string();
+        let known = now.get(&index).copied().or(reason.as_ref());
+        let reason = known.map(ToString::to_string).or(late.then(String::new))?;
         Some(report::Recipient { reason, ..notify::named(index, envelope) })
     };
     states.iter().enumerate().filter_map(waiting).collect()

@@ -208,6 +208,7 @@ impl Pickup {
                 id: &id,
                 arrived_ms: now_ms,
                 envelope_id: None,
+                deliver_by_ms: None,
                 content: &letter.content,
                 whole: true,
             },

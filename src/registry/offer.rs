@@ -343,8 +343,8 @@ mod tests {
 
     #[test]
     fn the_reply_is_what_is_kept_today() {
-        let kept =
-            "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP\nCHUNKING\nBINARYMIME";
+        let kept = "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP\nCHUNKING\n\
+                    BINARYMIME\nDELIVERBY";
         let attributes = "\nXCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT";
         for (protocol, trusted, offer) in offers() {
             let more = if trusted && protocol == Protocol::Smtp { attributes } else { "" };
@@ -380,13 +380,11 @@ mod tests {
             Listener { withheld: vec!["SIZE".into(), "HELP".into()], values: Vec::new() };
         let terms = Terms { listener: &listener, ..Terms::new(Protocol::Smtp, 1000) };
         let offer = Offer::new(&terms);
-        assert_eq!(
-            offer.ehlo_text(),
-            "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING\nBINARYMIME"
-        );
+        let left = "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING\nBINARYMIME\nDELIVERBY";
+        assert_eq!(offer.ehlo_text(), left);
         assert_eq!(offer.mail_parameter("SIZE"), None);
         assert_eq!(offer.mail_parameter("BODY"), Some(Parameter::Body));
-        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17 + 16);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17 + 16 + 17);
     }
 
     #[test]
@@ -429,7 +427,7 @@ mod tests {
             assert_eq!(offer.mail_parameter(other), None, "{other}");
         }
         assert_eq!(offer.rcpt_parameter("SIZE"), None);
-        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17 + 16);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17 + 16 + 17);
         assert_eq!(offer.octets_max(Verb::Rcpt), 1024);
     }
 

@@ -23,6 +23,9 @@ pub(super) fn write(report: &Report<'_>, settings: &Settings) -> String {
     }
     field(&mut out, "Reporting-MTA", &format!("dns; {}", settings.hostname));
     field(&mut out, "Arrival-Date", &(report.date)(original.arrived_ms));
+    if let Some(deliver_by_ms) = original.deliver_by_ms {
+        field(&mut out, "Deliver-By-Date", &(report.date)(deliver_by_ms));
+    }
     for recipient in report.recipients {
         out.push_str("\r\n");
         write_recipient(report, recipient, &mut out);

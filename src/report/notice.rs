@@ -42,12 +42,16 @@ enum Trouble {
     Content,
     Unreachable,
     Expired,
+    Late,
     Other,
 }
 
 impl Trouble {
     fn of(recipient: &Recipient) -> Self {
         let reason = &recipient.reason;
+        if dsn::given(reason) == Some(EnhancedStatus::new(5, 4, 7)) {
+            return Self::Late;
+        }
         if recipient.expired {
             return if dsn::reply(reason).is_some() { Self::Expired } else { Self::Unreachable };
         }
@@ -95,6 +99,10 @@ impl Trouble {
             Self::Expired => {
                 "The other side put the message off again and again, until its time was over. \
                  Send it again later, or reach the recipient by other means."
+            }
+            Self::Late => {
+                "The time that was set for the delivery was over before it could be made. Send it \
+                 again with more time, or reach the recipient by other means."
             }
             Self::Other => {
                 "The other side refused the message. What it said may tell more; if not, ask the \
@@ -295,6 +303,7 @@ mod tests {
             ("said 554 5.6.0 no (in reply to the content)", Trouble::Content),
             ("said 554 no (in reply to the content)", Trouble::Content),
             ("said 550 no (in reply to RCPT)", Trouble::Other),
+            ("5.4.7 the time that was set for it is over", Trouble::Late),
         ] {
             assert_eq!(trouble(reason, false), expected, "{reason}");
         }

@@ -84,6 +84,11 @@ impl Sweeps {
 }
 
 impl Scheduler {
+    /// There is nothing of which anybody should know, now or later.
+    pub fn is_silent(&self) -> bool {
+        self.is_empty() && self.sweeps.found.is_empty()
+    }
+
     /// The next thing that somebody should know; none for now, or until the steps of another call
     /// find one. Whoever asks decides how fast such mail leaves.
     pub fn notice(&mut self, now_ms: u64) -> Option<Notice> {

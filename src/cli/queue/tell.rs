@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::span;
-use crate::control::client::{Message, Part, Reasons, Route};
+use crate::control::client::{DeliverBy, Message, Part, Reasons, Route};
 
 /// Reasons told apart in a summary.
 const REASONS_MAX: usize = 20;
@@ -20,6 +20,14 @@ pub(super) fn why(reasons: &Reasons, now_ms: u64) -> String {
     let age = span(now_ms / 1000, message.arrival_time);
     let mut text =
         format!("{} from <{}> was accepted {age} ago\n", message.queue_id, message.sender);
+    if let Some(DeliverBy { time, late }) = &message.deliver_by {
+        let left = match *time > now_ms / 1000 {
+            true => format!("is to be delivered within {}", span(*time, now_ms / 1000)),
+            false => format!("was to be delivered {} ago", span(now_ms / 1000, *time)),
+        };
+        let late = if late == "returned" { "it is returned" } else { "its sender is told" };
+        text.push_str(&format!("it {left}; when late, {late}\n"));
+    }
     for part in &reasons.waiting {
         text.push_str(&why_part(part, now_ms / 1000));
     }

@@ -5,6 +5,9 @@ use std::fmt;
 use super::bad;
 use crate::registry::reply::Reply;
 
+/// Most seconds that BY can say: nine digits.
+pub const SECONDS_MAX: i64 = 999_999_999;
+
 /// The value of BY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Deadline {

@@ -156,6 +156,7 @@ fn what_is_given_back_after_its_deadline_is_not_picked_again() {
     rig.next(9_000);
     rig.scheduler.release(&picked, 9_001);
     assert_eq!(rig.take(9_001), None);
+    assert!(rig.scheduler.is_empty() && !rig.scheduler.is_silent(), "it is still to be told");
     assert!(matches!(notices(&mut rig, 9_001)[..], [Notice::Ended(_)]));
 }
 
