@@ -130,6 +130,7 @@ impl Intake {
             with: trace.with,
             id: &id.to_string(),
             recipient: trace.recipient(&envelope).as_deref(),
+            priority: envelope.parameters.priority,
             tls: trace.tls.map(|facts| header::Tls {
                 cipher: &facts.cipher,
                 protocol: facts.protocol,

@@ -42,7 +42,8 @@ const HELLO: (&str, &str) = (
     "EHLO c.example\r\n",
     "220 mx.example ESMTP Angarium\r\n250-mx.example at your service\r\n250-PIPELINING\r\n\
      250-SIZE 10000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n\
-     250-CHUNKING\r\n250-BINARYMIME\r\n250 DELIVERBY\r\n",
+     250-CHUNKING\r\n250-BINARYMIME\r\n250-DELIVERBY\r\n\
+     250 MT-PRIORITY MIXER\r\n",
 );
 const MAIL: (&str, &str) = (
     "MAIL FROM:<s@c.example>\r\nRCPT TO:<a@local.example>\r\n",
@@ -153,7 +154,7 @@ impl Script {
     fn offer(&mut self, facts: &Facts) {
         let Settings { protocol, limits, .. } = &self.settings;
         let timing::Rules { hold_max_s, deadline_min_s } = facts.timing;
-        let mut values = Vec::new();
+        let mut values = vec![("MT-PRIORITY", "MIXER".to_owned())];
         if hold_max_s > 0 {
             values.push(("FUTURERELEASE", format!("{hold_max_s} 2026-03-04T06:06:07Z")));
         }
@@ -226,7 +227,10 @@ impl Script {
                 (facts.start_tls, facts.auth) = (true, true);
                 settings.standing.demand = Demand::Tls;
             }
-            ["set", "known"] => facts.known = true,
+            ["set", "known"] => {
+                facts.known = true;
+                settings.standing.known = true;
+            }
             ["set", "hold", seconds] => facts.timing.hold_max_s = seconds.parse().unwrap(),
             ["set", "deliver-by", seconds] => {
                 facts.timing.deadline_min_s = seconds.parse().unwrap();

@@ -221,3 +221,32 @@ fn nothing_that_must_be_returned_goes_where_nobody_returns_it() {
     assert_eq!(house.store.wait_for(2, ARRIVAL)[1].to, ["ann@far.example"]);
     house.daemon.drain(ARRIVAL);
 }
+
+#[test]
+fn a_users_priority_goes_on_and_a_strangers_does_not() {
+    let mut store = Behaviour::next_hop();
+    store.offers = vec!["MT-PRIORITY MIXER".to_owned()];
+    store.recipient_replies.insert("ann@far.example".into(), "450 4.2.1 busy".into());
+    let mut house = House::new(store, "[queue]\nretry_next_hop = [\"1s\"]\n");
+    let id = house.send("MT-PRIORITY=6");
+    assert_eq!(house.daemon.rows()[0]["priority"], 6);
+    house.daemon.restart();
+    let (text, _) = house.daemon.queue(&["why", &id]);
+    assert!(text.contains("its priority is 6\n"), "{text}");
+    house.store.set(|behaviour| behaviour.recipient_replies.clear());
+    let delivery = house.store.wait_for(1, ARRIVAL).remove(0);
+    let content = String::from_utf8(delivery.content).unwrap();
+    assert!(content.contains("\r\n\tPRIORITY 6"), "{content}");
+
+    let mut stranger = Client::greet(house.daemon.addr(), "c.example");
+    let reply = stranger.command("MAIL FROM:<s@c.example> MT-PRIORITY=6");
+    assert!(reply.is(250, "2.3.6").text().starts_with("2.3.6 0 "), "{reply:?}");
+    stranger.command("RCPT TO:<bob@ours.example>").is(250, "2.1.5");
+    stranger.data(NOTE).queue_id();
+    house.store.wait_for(2, ARRIVAL);
+    let lines = house.store.transcript();
+    let last = |from: &str| lines.iter().rfind(|line| line.contains(from)).unwrap().clone();
+    assert!(last("<joe@ours.example>").ends_with(" MT-PRIORITY=6"), "{lines:?}");
+    assert!(last("<s@c.example>").ends_with(" MT-PRIORITY=0"), "{lines:?}");
+    house.daemon.drain(ARRIVAL);
+}

@@ -175,6 +175,9 @@ pub fn details(message: &Message) -> String {
     if let Some(DeliverBy { time, late }) = &message.deliver_by {
         text.push_str(&format!("deliver   by {}, {late} when late\n", clock::date(time * 1000)));
     }
+    if let Some(level) = message.priority {
+        text.push_str(&format!("priority  {level}\n"));
+    }
     if let Some(damage) = &message.damage {
         text.push_str(&format!("damaged   {damage}\n"));
     }
@@ -225,6 +228,7 @@ mod tests {
             ],
             release_time: None,
             deliver_by: None,
+            priority: None,
             damage: None,
         }
     }

@@ -14,6 +14,7 @@ use crate::envelope::Envelope;
 use crate::net::clock;
 use crate::route::Table;
 use crate::syntax::parameter::deadline::Mode;
+use crate::syntax::parameter::priority::Priority;
 
 /// A queued message.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -40,6 +41,9 @@ pub struct Message {
     /// By when its sender wants it delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_by: Option<DeliverBy>,
+    /// Its priority, from -9 to 9, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i8>,
     /// Why the envelope can't be read, if it can't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
@@ -236,6 +240,10 @@ impl Lister<'_> {
             recipients,
             release_time: release_ms.map(|at_ms| at_ms / 1000),
             deliver_by: envelope.as_ref().and_then(|envelope| deliver_by(envelope, stored)),
+            priority: envelope
+                .as_ref()
+                .and_then(|envelope| envelope.parameters.priority)
+                .map(Priority::level),
             damage,
         }
     }

@@ -264,6 +264,7 @@ fn extensions(
     }
     let min_s = config.queue.deliver_by_min.as_secs();
     values.extend((min_s > 0).then(|| ("DELIVERBY", min_s.to_string())));
+    values.push(("MT-PRIORITY", "MIXER".to_owned()));
     offer::Listener { withheld, values }
 }
 

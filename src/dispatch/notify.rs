@@ -16,6 +16,7 @@ use crate::envelope::{Envelope, Origin, Recipient};
 use crate::intake::Accepted;
 use crate::net::clock;
 use crate::report::{self, Action, Original, Report, Settings, Written};
+use crate::syntax::parameter::priority::Priority;
 use crate::syntax::parameter::{MailParameters, body};
 use crate::syntax::path::{Mailbox, ReversePath};
 
@@ -125,7 +126,8 @@ fn make(
         others: &[],
         date: clock::date,
     };
-    message(spool, settings, id, stored.tenant, &report).map_err(Trouble::Refused)
+    let priority = envelope.parameters.priority;
+    message(spool, settings, id, stored.tenant, &report, priority).map_err(Trouble::Refused)
 }
 
 /// The report as a message like any other, on the account of what it is about.
@@ -135,9 +137,10 @@ pub(super) fn message(
     id: MessageId,
     tenant: Arc<str>,
     report: &Report<'_>,
+    priority: Option<Priority>,
 ) -> Result<(Accepted, NewMessage), CommitError> {
     let Written { content, eight_bit } = report.write(settings);
-    let envelope = addressed(report.to.clone(), eight_bit);
+    let envelope = addressed(report.to.clone(), eight_bit, priority);
     let (arrived_ms, size) = (report.now_ms, content.len() as u64);
     let message = NewMessage {
         id,
@@ -151,13 +154,14 @@ pub(super) fn message(
     Ok((Accepted { id, arrived_ms, tenant, size, envelope }, message))
 }
 
-/// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5).
-fn addressed(to: Mailbox, eight_bit: bool) -> Envelope {
+/// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5), and
+/// with the priority of what it is about (RFC 6710 5).
+fn addressed(to: Mailbox, eight_bit: bool, priority: Option<Priority>) -> Envelope {
     let body = eight_bit.then_some(body::Body::EightBitMime);
     Envelope {
         reverse_path: ReversePath::Null,
         recipients: vec![Recipient::new(to)],
-        parameters: MailParameters { body, ..MailParameters::default() },
+        parameters: MailParameters { body, priority, ..MailParameters::default() },
         eight_bit,
         session: SESSION.to_owned(),
         origin: Origin::Report,

@@ -269,11 +269,19 @@ fn class(origin: Origin) -> Class {
     }
 }
 
-/// Who is not known gets no place before others for the asking.
+/// The six levels that RFC 6710 5 asks for; one between goes up to the next. Who is not known gets
+/// no place before others by a deadline, and has got no priority above the usual.
 fn band(envelope: &Envelope) -> Band {
-    match envelope.origin {
-        Origin::Relay if envelope.parameters.deadline.is_some() => Band::Urgent,
-        Origin::Relay | Origin::Stranger | Origin::Report => Band::Normal,
+    if envelope.origin == Origin::Relay && envelope.parameters.deadline.is_some() {
+        return Band::Urgent;
+    }
+    match envelope.parameters.priority.unwrap_or_default().level() {
+        5.. => Band::Highest,
+        3 | 4 => Band::High,
+        1 | 2 => Band::Raised,
+        -1 | 0 => Band::Normal,
+        -3 | -2 => Band::Lowered,
+        ..=-4 => Band::Low,
     }
 }
 
@@ -320,5 +328,46 @@ struct Pending {
 impl Pending {
     fn new(index: u32) -> Self {
         Self { index, attempts: 0, due_ms: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::parameter::Parameter;
+    use crate::syntax::parameter::MailParameters;
+
+    fn envelope(words: &str, origin: Origin) -> Envelope {
+        let parameters = MailParameters::parse(words, Parameter::named).unwrap();
+        Envelope { parameters, origin, ..Envelope::default() }
+    }
+
+    #[test]
+    fn levels_between_go_up_and_a_strangers_deadline_lifts_nothing() {
+        let of = |words: &str| band(&envelope(words, Origin::Relay));
+        for (levels, expected) in [
+            (5..=9, Band::Highest),
+            (3..=4, Band::High),
+            (1..=2, Band::Raised),
+            (-1..=0, Band::Normal),
+            (-3..=-2, Band::Lowered),
+            (-9..=-4, Band::Low),
+        ] {
+            levels.for_each(|level| assert_eq!(of(&format!("MT-PRIORITY={level}")), expected));
+        }
+        assert_eq!((of(""), of("BY=9;R MT-PRIORITY=-4")), (Band::Normal, Band::Urgent));
+        assert_eq!(band(&envelope("BY=9;N", Origin::Stranger)), Band::Normal);
+    }
+
+    #[test]
+    fn times_count_from_the_arrival() {
+        let of = |words: &str| timing(Some(&envelope(words, Origin::Relay)), 5_000);
+        assert_eq!(of(""), Timing::default());
+        assert_eq!(of("HOLDFOR=60").release_ms, 65_000);
+        assert_eq!(of("HOLDUNTIL=1970-01-01T00:01:00Z").release_ms, 60_000);
+        assert_eq!(of("HOLDUNTIL=1970-01-01T00:00:01Z"), Timing::default(), "it is over");
+        let deadline = |at_ms, ends| Some(Deadline { at_ms, ends });
+        assert_eq!(of("BY=60;R").deadline, deadline(65_000, true));
+        assert_eq!(of("BY=-3;NT").deadline, deadline(2_000, false));
     }
 }

@@ -20,6 +20,7 @@ use crate::intake::Accepted;
 use crate::net::clock;
 use crate::report::{self, Action, Original, Other, Report, Settings, due};
 use crate::syntax::parameter::deadline::{Deadline, Mode};
+use crate::syntax::parameter::priority::Priority;
 
 /// A message that waits.
 #[derive(Debug)]
@@ -114,8 +115,8 @@ fn make(
         date: clock::date,
     };
     let tenant = Arc::clone(&warning.sender.tenant);
-    let (report, message) =
-        notify::message(spool, settings, id, tenant, &report).map_err(Trouble::Refused)?;
+    let (report, message) = notify::message(spool, settings, id, tenant, &report, first.priority)
+        .map_err(Trouble::Refused)?;
     Ok((Told { report, of }, message))
 }
 
@@ -125,6 +126,7 @@ struct Subject {
     until_ms: u64,
     stored: Stored,
     deliver_by_ms: Option<u64>,
+    priority: Option<Priority>,
     recipients: Vec<report::Recipient>,
     content: Vec<u8>,
     whole: bool,
@@ -165,6 +167,7 @@ impl Subject {
             until_ms,
             stored,
             deliver_by_ms,
+            priority: envelope.parameters.priority,
             recipients,
             content,
             whole,

@@ -137,6 +137,6 @@ impl Peer {
         } else {
             Demand::Tls
         };
-        Standing { tls, authenticated, demand }
+        Standing { tls, authenticated, known: self.may_relay, demand }
     }
 }

@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn the_reply_is_what_is_kept_today() {
         let kept = "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP\nCHUNKING\n\
-                    BINARYMIME\nDELIVERBY";
+                    BINARYMIME\nDELIVERBY\nMT-PRIORITY";
         let attributes = "\nXCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT";
         for (protocol, trusted, offer) in offers() {
             let more = if trusted && protocol == Protocol::Smtp { attributes } else { "" };
@@ -380,11 +380,12 @@ mod tests {
             Listener { withheld: vec!["SIZE".into(), "HELP".into()], values: Vec::new() };
         let terms = Terms { listener: &listener, ..Terms::new(Protocol::Smtp, 1000) };
         let offer = Offer::new(&terms);
-        let left = "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING\nBINARYMIME\nDELIVERBY";
+        let left = "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING\nBINARYMIME\n\
+                    DELIVERBY\nMT-PRIORITY";
         assert_eq!(offer.ehlo_text(), left);
         assert_eq!(offer.mail_parameter("SIZE"), None);
         assert_eq!(offer.mail_parameter("BODY"), Some(Parameter::Body));
-        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17 + 16 + 17);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17 + 16 + 17 + 15);
     }
 
     #[test]
@@ -427,7 +428,7 @@ mod tests {
             assert_eq!(offer.mail_parameter(other), None, "{other}");
         }
         assert_eq!(offer.rcpt_parameter("SIZE"), None);
-        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17 + 16 + 17);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17 + 16 + 17 + 15);
         assert_eq!(offer.octets_max(Verb::Rcpt), 1024);
     }
 

@@ -156,6 +156,9 @@ replies! {
     OK = 250 [2 0 0] "ok";
     /// MAIL.
     SENDER_OK = 250 [2 1 0] "sender ok";
+    /// MAIL, where the message gets another priority than was asked for; the text begins with it
+    /// (RFC 6710 4).
+    PRIORITY_CHANGED = 250 [2 3 6] "0 is the highest priority of clients not known";
     /// RCPT.
     RECIPIENT_OK = 250 [2 1 5] "recipient ok";
     /// The final dot: the message is on stable storage (rfc5321bis 4.1.1.4).

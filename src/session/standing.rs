@@ -14,6 +14,8 @@ pub struct Standing {
     pub tls: bool,
     /// The client has proved who it is.
     pub authenticated: bool,
+    /// The client is a user, or of a network that may relay.
+    pub known: bool,
     /// What is lacking.
     pub demand: Demand,
 }

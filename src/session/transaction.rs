@@ -10,6 +10,7 @@ use crate::envelope::{Envelope, Recipient};
 use crate::registry::offer::Protocol;
 use crate::registry::trace::{self, With};
 use crate::syntax::parameter::body::Body;
+use crate::syntax::parameter::priority::Priority;
 use crate::syntax::parameter::{MailParameters, RcptParameters};
 use crate::syntax::path::{ForwardPath, Mailbox, ReversePath};
 
@@ -43,6 +44,16 @@ impl Transaction {
 
     pub(super) fn into_hello(self) -> Hello {
         self.hello
+    }
+
+    /// Takes away a priority above the usual one, which is 0; whether there was one.
+    pub(super) fn lower_priority(&mut self) -> bool {
+        let usual = Some(Priority::default());
+        let is_above = self.parameters.priority > usual;
+        if is_above {
+            self.parameters.priority = usual;
+        }
+        is_above
     }
 
     /// Whether the client said EHLO.

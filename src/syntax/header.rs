@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use crate::syntax::parameter::priority::Priority;
 use crate::syntax::path;
 
 /// Longest field name; further on nothing is looked for, so that more octets change no judgement.
@@ -124,6 +125,8 @@ pub struct Received<'a> {
     pub id: &'a str,
     /// The one recipient; none where there are several (7.6).
     pub recipient: Option<&'a str>,
+    /// The priority that it was given, where one was asked for (RFC 6710 7).
+    pub priority: Option<Priority>,
     /// The TLS, if any.
     pub tls: Option<Tls<'a>>,
     /// The date as RFC 5322 writes it.
@@ -138,11 +141,13 @@ impl Received<'_> {
             None => (format!("from {}\r\n\t", self.from()), format!(" with {} ", self.with)),
         };
         let recipient = self.recipient.map_or(String::new(), |path| format!("\r\n\tfor <{path}>"));
+        let priority =
+            self.priority.map_or(String::new(), |level| format!("\r\n\tPRIORITY {level}"));
         let tls = self.tls.map_or(String::new(), Tls::clause);
         // Writing to a String cannot fail.
         let _ = write!(
             out,
-            "Received: {from}by {}{with}id {}{recipient}{tls};\r\n\t{}\r\n",
+            "Received: {from}by {}{with}id {}{recipient}{priority}{tls};\r\n\t{}\r\n",
             self.by, self.id, self.date
         );
     }
@@ -232,6 +237,7 @@ mod tests {
             with: "ESMTP",
             id: "0100000100000001",
             recipient: Some("u@d.example"),
+            priority: None,
             tls: None,
             date: "Tue, 24 Nov 2026 10:00:00 +0000",
         };

@@ -75,6 +75,7 @@ fn check(message: &[u8], random: &mut Rng) {
         with: "ESMTP",
         id: "0100000100000001",
         recipient: Some("u@d.example").filter(|_| random.bool()),
+        priority: None,
         tls: None,
         date: "Tue, 24 Nov 2026 10:00:00 +0000",
     };

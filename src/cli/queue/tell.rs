@@ -28,6 +28,9 @@ pub(super) fn why(reasons: &Reasons, now_ms: u64) -> String {
         let late = if late == "returned" { "it is returned" } else { "its sender is told" };
         text.push_str(&format!("it {left}; when late, {late}\n"));
     }
+    if let Some(level) = message.priority {
+        text.push_str(&format!("its priority is {level}\n"));
+    }
     for part in &reasons.waiting {
         text.push_str(&why_part(part, now_ms / 1000));
     }

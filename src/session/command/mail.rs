@@ -1,7 +1,8 @@
 //! MAIL (rfc5321bis 4.1.1.2): opens a transaction.
 //!
 //! Promises that what the declared size rules out is refused before anybody is asked, and that a
-//! transaction which is open already stays as it was.
+//! transaction which is open already stays as it was. Who is not known gets no priority above the
+//! usual one, and is told so (RFC 6710 4).
 
 use std::sync::Arc;
 
@@ -37,11 +38,14 @@ pub(super) fn mail(
 
 /// Answers with the verdict on the sender.
 pub(in super::super) fn judged(
-    transaction: Transaction,
+    mut transaction: Transaction,
     verdict: Result<(), Reply>,
     turn: &mut Turn<'_>,
 ) -> State {
     match verdict {
+        Ok(()) if !turn.settings.standing.known && transaction.lower_priority() => {
+            turn.stay(reply::PRIORITY_CHANGED, State::Transaction(transaction))
+        }
         Ok(()) => turn.stay(reply::SENDER_OK, State::Transaction(transaction)),
         Err(refusal) => turn.stay(refusal, State::Ready(transaction.into_hello())),
     }
