@@ -100,14 +100,16 @@ impl Verifier for Store {
         })
     }
 
-    fn scram(&self, login: &str) -> Option<Scram> {
+    fn scram<'a>(&'a self, login: &'a str) -> Pending<'a, Option<Scram>> {
         static KEPT: LazyLock<Derived> =
             LazyLock::new(|| Derived::new("secret", SALT, ITERATIONS).unwrap());
         // Nobody has the password that gives these.
         let (stored_key, server_key) =
             if login == "joe" { (KEPT.stored_key, KEPT.server_key) } else { ([1; 32], [2; 32]) };
         let login = Login { user: login.into(), label: None };
-        Some(Scram { iterations: ITERATIONS, salt: SALT.into(), stored_key, server_key, login })
+        let (iterations, salt) = (ITERATIONS, SALT.into());
+        let kept = Scram { iterations, salt, stored_key, server_key, login, disabled: false };
+        Box::pin(std::future::ready(Some(kept)))
     }
 
     fn token_failure(&self) -> Option<&str> {
