@@ -65,6 +65,7 @@ fn bench_message() {
     let limits = Limits {
         message_octets_max: 50 << 20,
         recipients_max: 1_000,
+        transactions_max: None,
         errors_max: 20,
         idle: Duration::from_secs(300),
     };
@@ -100,7 +101,7 @@ fn serve(settings: &Arc<Settings>, client: &[Vec<u8>], now: Instant, unsent: &mu
             match output {
                 Output::Reply(reply) => reply.encode(unsent),
                 Output::JudgeSender { .. } => session.handle_sender(Ok(()), now),
-                Output::JudgeRecipient(ForwardPath::Mailbox(mailbox)) => {
+                Output::JudgeRecipient(ForwardPath::Mailbox(mailbox), _) => {
                     session.handle_recipient(Ok(mailbox), now);
                 }
                 Output::Content(piece) => content += black_box(piece).len(),

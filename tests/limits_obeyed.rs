@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use support::ARRIVAL;
-use support::daemon::Daemon;
+use support::daemon::{Daemon, Parts};
 use support::smtp::Client;
 use support::store::{Behaviour, Delivery, Store};
 
@@ -78,4 +78,38 @@ fn domains_are_counted_over_the_connection() {
         assert!(domains.len() <= 2, "{domains:?}");
     }
     assert_eq!(store.connections(), 3);
+}
+
+/// What is told is enforced; who is not told loses a connection and nothing else.
+#[test]
+fn a_session_ends_after_its_messages() {
+    for withheld in ["", "discard_ehlo_keywords = [\"LIMITS\"]\n"] {
+        let store = Store::tcp(Behaviour::next_hop());
+        let listener = format!("max_messages_per_session = 2\n{withheld}");
+        let tables = format!(
+            "[[domain]]\nname = \"d.example\"\ndeliver = \"{}\"\nrecipients = \"any\"\n",
+            store.url()
+        );
+        let parts = Parts { listener: &listener, tables: &tables, ..Parts::default() };
+        let near = Daemon::start_with(&parts);
+        let far = Daemon::start(&format!(
+            "[relay]\nfrom = [\"127.0.0.1\"]\n[[route]]\nrecipient = \"*\"\n\
+             via = \"smtp://{}\"\n[queue]\nroute_concurrency = 1\nretry_next_hop = [\"1h\"]\n",
+            near.addr()
+        ));
+        let mut client = Client::connect(near.addr());
+        let hello = client.try_hello("EHLO c.example").unwrap();
+        let told = hello.lines.contains(&"LIMITS MAILMAX=2 RCPTMAX=1000".to_owned());
+        assert_eq!(told, withheld.is_empty(), "{hello:?}");
+        for _ in 0..2 {
+            client.send_message("s@c.example", &["u@d.example"], b"\r\nx\r\n").queue_id();
+        }
+        client.command("MAIL FROM:<s@c.example>").is(421, "4.7.0");
+        assert!(client.is_closed());
+        for _ in 0..5 {
+            send(&far, &["u@d.example".to_owned()]);
+        }
+        store.wait_for(7, ARRIVAL);
+        assert!(!far.log().contains("\"event\":\"deferred\""), "{}", far.log_tail());
+    }
 }
