@@ -125,22 +125,9 @@ impl Decoder {
         if !matches!(self.place, Place::LineStart | Place::Text) {
             return 0;
         }
-        let before = out.len();
-        let (chunks, _) = input.get(1..).unwrap_or_default().as_chunks();
-        let (earlier, _) = input.as_chunks();
-        for (chunk, earlier) in chunks.iter().zip(earlier) {
-            if !is_plain(earlier, chunk) {
-                break;
-            }
-            out.extend_from_slice(chunk);
-        }
-        let copied = out.len() - before;
-        match out.last().filter(|_| copied > 0) {
-            // It stands alone or not; the next octet tells.
-            Some(b'\r') => {
-                out.pop();
-                self.place = Place::Cr;
-            }
+        let (copied, last) = copy_plain(input, out);
+        match last {
+            Some(b'\r') => self.place = Place::Cr,
             Some(b'\n') => self.place = Place::LineStart,
             Some(_) => self.place = Place::Text,
             None => {}
@@ -211,6 +198,26 @@ impl Decoder {
             }
         }
     }
+}
+
+/// Copies plain chunks from the front of what follows the first octet of `input`; how many octets,
+/// and the last of them. A CR there is left out: it stands alone or not, as the next octet tells.
+fn copy_plain(input: &[u8], out: &mut Vec<u8>) -> (usize, Option<u8>) {
+    let before = out.len();
+    let (chunks, _) = input.get(1..).unwrap_or_default().as_chunks();
+    let (earlier, _) = input.as_chunks();
+    for (chunk, earlier) in chunks.iter().zip(earlier) {
+        if !is_plain(earlier, chunk) {
+            break;
+        }
+        out.extend_from_slice(chunk);
+    }
+    let copied = out.len() - before;
+    let last = out.last().copied().filter(|_| copied > 0);
+    if last == Some(b'\r') {
+        out.pop();
+    }
+    (copied, last)
 }
 
 /// What is judged at a time: enough for the compiler's vectors, and little enough that a dot costs

@@ -7,7 +7,7 @@
 
 use memchr::memchr3;
 
-use super::{BareLineEnds, ContentFault};
+use super::{BareLineEnds, CHUNK_OCTETS, ContentFault};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
@@ -46,6 +46,42 @@ impl ChunkDecoder {
 
     /// Decodes `input` into `out`. A CR at its end waits for what comes next.
     pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) {
+        let (mut used, mut near) = (0, 1);
+        while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
+            let (piece, _) = rest.split_at(near.min(rest.len()));
+            self.decode_closely(piece, out);
+            used += piece.len();
+            used += self.copy_plain(input.get(used - 1..).unwrap_or_default(), out);
+            near = CHUNK_OCTETS;
+        }
+    }
+
+    /// Copies plain text from the front of what follows the first octet of `input`, which is decoded
+    /// already, or a body; the octets copied.
+    fn copy_plain(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+        match self.place {
+            Place::Body => {
+                let body = input.get(1..).unwrap_or_default();
+                out.extend_from_slice(body);
+                return body.len();
+            }
+            Place::LineStart | Place::Text if !self.is_binary => {}
+            // The end of the header section is to be seen.
+            Place::LineStart | Place::Text | Place::Cr(_) => return 0,
+        }
+        let (copied, last) = super::copy_plain(input, out);
+        match last {
+            // Only the header section of binary content asks whether its line is empty.
+            Some(b'\r') => self.place = Place::Cr(false),
+            Some(b'\n') => self.place = Place::LineStart,
+            Some(_) => self.place = Place::Text,
+            None => {}
+        }
+        copied
+    }
+
+    /// The same as `decode`, a line at a time.
+    fn decode_closely(&mut self, input: &[u8], out: &mut Vec<u8>) {
         let mut rest = input;
         while let Some((&octet, after)) = rest.split_first() {
             match self.place {
