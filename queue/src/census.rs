@@ -38,7 +38,7 @@ impl Standing {
             match mark {
                 Mark::Pending { attempts: 0, .. } => return Self::Active,
                 Mark::Pending { .. } => standing = Self::Deferred,
-                Mark::Delivered | Mark::Failed { .. } => {}
+                Mark::Delivered | Mark::Taken | Mark::Failed { .. } => {}
             }
         }
         standing

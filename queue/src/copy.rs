@@ -263,6 +263,7 @@ fn change_to(state: &RecipientState) -> Option<Change> {
             Some(Change::Deferred { attempts, due_ms, reason })
         }
         RecipientState::Delivered => Some(Change::Delivered),
+        RecipientState::Taken { reason } => Some(Change::Taken { reason }),
         RecipientState::Failed { expired, reason, report_owed } => {
             Some(Change::Failed { expired, reason, report_owed })
         }

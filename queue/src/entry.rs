@@ -21,6 +21,11 @@ pub enum RecipientState {
     },
     /// The next hop took it. An end.
     Delivered,
+    /// The next hop took it, and the sender has yet to be told. No end.
+    Taken {
+        /// What is to be told.
+        reason: Arc<str>,
+    },
     /// Given up. An end, unless a report is owed.
     Failed {
         /// Given up because of its age, not because of a permanent reply.
@@ -50,6 +55,7 @@ impl RecipientState {
         }
         *self = match change.clone() {
             Change::Delivered => Self::Delivered,
+            Change::Taken { reason } => Self::Taken { reason },
             Change::Deferred { attempts, due_ms, reason } => {
                 Self::Pending { attempts, due_ms, reason: Some(reason) }
             }
@@ -65,6 +71,11 @@ impl RecipientState {
 pub enum Change {
     /// The next hop took it.
     Delivered,
+    /// The next hop took it, and the sender has yet to be told; a later `Delivered` closes it.
+    Taken {
+        /// What is to be told.
+        reason: Arc<str>,
+    },
     /// Put off; also brings a recipient whose report is still owed back to pending.
     Deferred {
         /// Failed attempts so far.
@@ -146,5 +157,14 @@ mod tests {
         state.apply(&failed(true));
         state.apply(&failed(false));
         assert!(state.is_ended());
+    }
+    #[test]
+    fn what_was_taken_ends_when_it_was_told() {
+        let mut state = RecipientState::fresh();
+        state.apply(&Change::Taken { reason: "250 ok".into() });
+        assert_eq!(state, RecipientState::Taken { reason: "250 ok".into() });
+        assert!(!state.is_ended());
+        state.apply(&Change::Delivered);
+        assert_eq!(state, RecipientState::Delivered);
     }
 }

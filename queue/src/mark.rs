@@ -19,6 +19,7 @@ pub(crate) struct Place {
 pub(crate) enum Mark {
     Pending { attempts: u32, due_ms: u64 },
     Delivered,
+    Taken,
     Failed { expired: bool, report_owed: bool },
 }
 
@@ -30,6 +31,7 @@ impl Mark {
         match *state {
             RecipientState::Pending { attempts, due_ms, .. } => Self::Pending { attempts, due_ms },
             RecipientState::Delivered => Self::Delivered,
+            RecipientState::Taken { .. } => Self::Taken,
             RecipientState::Failed { expired, report_owed, .. } => {
                 Self::Failed { expired, report_owed }
             }
@@ -43,6 +45,7 @@ impl Mark {
                 RecipientState::Pending { attempts, due_ms, reason }
             }
             Self::Delivered => RecipientState::Delivered,
+            Self::Taken => RecipientState::Taken { reason: reason.unwrap_or_else(|| "".into()) },
             Self::Failed { expired, report_owed } => {
                 let reason = reason.unwrap_or_else(|| "".into());
                 RecipientState::Failed { expired, reason, report_owed }

@@ -250,6 +250,7 @@ fn decode_state<'a>(input: &mut Input<'a>) -> Option<Told<'a>> {
     let mark = match kind {
         0 | 1 => Mark::Pending { attempts: input.u32()?, due_ms: input.u64()? },
         2 => Mark::Delivered,
+        4 => Mark::Taken,
         3 => {
             let flags = input.u8()?;
             let expired = flags & FLAG_EXPIRED != 0;
@@ -258,7 +259,7 @@ fn decode_state<'a>(input: &mut Input<'a>) -> Option<Told<'a>> {
         _ => return None,
     };
     let reason = match kind {
-        1 | 3 => {
+        1 | 3 | 4 => {
             let octets = input.u32()? as usize;
             Some(input.text(octets)?)
         }

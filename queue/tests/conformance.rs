@@ -239,6 +239,7 @@ fn random_op(ids: &[MessageId], spool: &Spool, seed: u64) -> Op {
     let reason = format!("4{} later", dice.u8(10..99)).into();
     let change = match dice.u8(0..4) {
         0 => Change::Deferred { attempts: dice.u32(..), due_ms: dice.u64(..), reason },
+        1 if dice.bool() => Change::Taken { reason },
         1 => Change::Failed { expired: dice.bool(), reason, report_owed: dice.bool() },
         _ => Change::Delivered,
     };

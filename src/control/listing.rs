@@ -300,6 +300,12 @@ fn described(state: &RecipientState) -> Recipient {
         RecipientState::Delivered => {
             Recipient { state: "delivered".to_owned(), ..Recipient::default() }
         }
+        RecipientState::Taken { reason } => Recipient {
+            state: "delivered".to_owned(),
+            reason: Some(reason.to_string()),
+            report_owed: true,
+            ..Recipient::default()
+        },
         RecipientState::Failed { reason, report_owed, .. } => Recipient {
             state: "failed".to_owned(),
             reason: Some(reason.to_string()),

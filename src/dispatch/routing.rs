@@ -73,7 +73,9 @@ impl Dispatcher {
                 attempts: *attempts,
                 due_ms: *due_ms,
             }),
-            RecipientState::Delivered | RecipientState::Failed { .. } => None,
+            RecipientState::Delivered
+            | RecipientState::Taken { .. }
+            | RecipientState::Failed { .. } => None,
         };
         let pending: Vec<Pending> =
             stored.recipients.iter().enumerate().filter_map(pending).collect();

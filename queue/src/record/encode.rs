@@ -160,6 +160,7 @@ impl Fields<'_> {
 fn put_change(out: &mut Vec<u8>, change: &Change) {
     match change {
         Change::Delivered => put_mark(out, Mark::Delivered, None),
+        Change::Taken { reason } => put_mark(out, Mark::Taken, Some(reason)),
         Change::Deferred { attempts, due_ms, reason } => {
             put_mark(out, Mark::Pending { attempts: *attempts, due_ms: *due_ms }, Some(reason));
         }
@@ -174,7 +175,7 @@ fn put_state(out: &mut Vec<u8>, state: &RecipientState) {
     let reason = match state {
         RecipientState::Pending { reason, .. } => reason.as_deref(),
         RecipientState::Delivered => None,
-        RecipientState::Failed { reason, .. } => Some(&**reason),
+        RecipientState::Taken { reason } | RecipientState::Failed { reason, .. } => Some(&**reason),
     };
     put_mark(out, Mark::of(state), reason);
 }
@@ -187,6 +188,7 @@ fn put_mark(out: &mut Vec<u8>, mark: Mark, reason: Option<&str>) {
             put_u64(out, due_ms);
         }
         Mark::Delivered => out.push(2),
+        Mark::Taken => out.push(4),
         Mark::Failed { expired, report_owed } => {
             out.push(3);
             let expired = if expired { FLAG_EXPIRED } else { 0 };

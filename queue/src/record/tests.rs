@@ -20,6 +20,7 @@ fn reason() -> impl Strategy<Value = Arc<str>> {
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         Just(Change::Delivered),
+        reason().prop_map(|reason| Change::Taken { reason }),
         (any::<u32>(), any::<u64>(), reason())
             .prop_map(|(attempts, due_ms, reason)| Change::Deferred { attempts, due_ms, reason }),
         (any::<bool>(), reason(), any::<bool>()).prop_map(|(expired, reason, report_owed)| {
@@ -194,7 +195,9 @@ proptest! {
             let told = match state {
                 RecipientState::Pending { reason, .. } => reason.as_deref(),
                 RecipientState::Delivered => None,
-                RecipientState::Failed { reason, .. } => Some(&**reason),
+                RecipientState::Taken { reason } | RecipientState::Failed { reason, .. } => {
+                    Some(&**reason)
+                }
             };
             prop_assert_eq!(reason_of(&meaning, recipient as u32), told);
         }

@@ -193,6 +193,7 @@ impl Runner {
             0 | 1 => Change::Deferred { attempts: 3, due_ms: random.u64(..), reason },
             2 => Change::Failed { expired: random.bool(), reason, report_owed: true },
             3 => Change::Failed { expired: random.bool(), reason, report_owed: false },
+            4 => Change::Taken { reason },
             _ => Change::Delivered,
         };
         Some(Step::Update(known.id, recipient, change))

@@ -52,6 +52,9 @@ fn state(state: &RecipientState) -> String {
             )
         }
         RecipientState::Delivered => "{\"state\": \"delivered\"}".into(),
+        RecipientState::Taken { reason } => {
+            format!("{{\"state\": \"taken\", \"reason\": {}}}", quote(reason))
+        }
         RecipientState::Failed { expired, reason, report_owed } => format!(
             "{{\"state\": \"failed\", \"expired\": {expired}, \"report_owed\": {report_owed}, \
              \"reason\": {}}}",

@@ -152,6 +152,9 @@ fn describe(to: String, state: &RecipientState) -> Recipient {
             Recipient { state: State::Pending, attempts: *attempts, due: *due_ms, reason, ..blank }
         }
         RecipientState::Delivered => blank,
+        RecipientState::Taken { reason } => {
+            Recipient { reason: Some(reason.to_string()), report_owed: true, ..blank }
+        }
         RecipientState::Failed { expired, reason, report_owed } => Recipient {
             state: State::Failed,
             reason: Some(reason.to_string()),
@@ -169,6 +172,9 @@ impl Recipient {
             State::Pending => {
                 let (attempts, due_ms) = (self.attempts, self.due);
                 RecipientState::Pending { attempts, due_ms, reason }
+            }
+            State::Delivered if self.report_owed => {
+                RecipientState::Taken { reason: reason.unwrap_or_else(|| "".into()) }
             }
             State::Delivered => RecipientState::Delivered,
             State::Failed => RecipientState::Failed {
@@ -236,6 +242,7 @@ mod tests {
                 |(attempts, due_ms, reason)| RecipientState::Pending { attempts, due_ms, reason }
             ),
             Just(RecipientState::Delivered),
+            reason().prop_map(|reason| RecipientState::Taken { reason }),
             (any::<bool>(), reason(), any::<bool>()).prop_map(|(expired, reason, report_owed)| {
                 RecipientState::Failed { expired, reason, report_owed }
             }),
