@@ -24,6 +24,7 @@ use crate::event;
 use crate::net::clock;
 use crate::net::connection::{Connection, Times};
 use crate::pool::Pool;
+use crate::report::Action;
 use crate::route::next_hop::{NextHop, Transport};
 use crate::route::{Destination, EightBit, Handling, LongLines};
 use content::Content;
@@ -48,6 +49,9 @@ pub struct Delivery {
     pub outcomes: Vec<(u32, Outcome)>,
     /// What that says of more than the message.
     pub finding: Finding,
+    /// Those that were taken by a next hop which makes no report of success, and what a report would
+    /// say of them.
+    pub unreported: Vec<(u32, Action)>,
     /// The TLS of the last connection that carried it; none in clear.
     pub tls: Option<String>,
 }
@@ -56,7 +60,8 @@ impl Delivery {
     /// Of a message that could not be read.
     pub fn unread(recipients: &[u32], why: &str) -> Self {
         let outcomes = all(recipients, &Outcome::Deferred(why.to_owned()));
-        Self { envelope: None, outcomes, finding: Finding::Served, tls: None }
+        let unreported = Vec::new();
+        Self { envelope: None, outcomes, finding: Finding::Served, unreported, tls: None }
     }
 
     /// With every failure turned into a deferral, for an operator who is not sure of the
@@ -122,7 +127,7 @@ impl Agent {
                 return Delivery::unread(recipients, &format!("the queued message: {error}"));
             }
         };
-        let mut tls = None;
+        let (mut tls, mut unreported) = (None, Vec::new());
         let (outcomes, finding) = match destination {
             Destination::Hop(next_hop, handling) => {
                 let content = Content::new(&self.spool, id, loaded.body);
@@ -134,10 +139,11 @@ impl Agent {
                     arrived_ms: loaded.stored.arrived_ms,
                     content,
                     finding: Finding::Served,
+                    unreported: Vec::new(),
                     tls: None,
                 };
                 let outcomes = carrier.carry(&envelope, recipients).await;
-                tls = carrier.tls;
+                (tls, unreported) = (carrier.tls, carrier.unreported);
                 (outcomes, carrier.finding)
             }
             Destination::Discard => {
@@ -153,7 +159,7 @@ impl Agent {
                 (all(recipients, &Outcome::Deferred(why.into())), Finding::Served)
             }
         };
-        Delivery { envelope: Some(envelope), outcomes, finding, tls }
+        Delivery { envelope: Some(envelope), outcomes, finding, unreported, tls }
     }
 
     /// Sees whether a destination serves: a new connection, its hello, and NOOP. No message is put at
@@ -190,6 +196,7 @@ struct Carrier<'a> {
     content: Content<'a>,
     /// The gravest of what the transactions found.
     finding: Finding,
+    unreported: Vec<(u32, Action)>,
     tls: Option<String>,
 }
 
@@ -278,6 +285,7 @@ impl Carrier<'_> {
             for open in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
                 *open = settled.next();
             }
+            self.note_unreported(&connection, batch, &outcomes);
             self.tls = connection.secured().map(ToString::to_string);
             self.finding.add(connection.finding());
         }
@@ -285,6 +293,23 @@ impl Carrier<'_> {
         let lost = || Outcome::Deferred("the dialogue ended without a result".to_owned());
         let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost));
         Some(batch.iter().copied().zip(outcomes).collect())
+    }
+
+    /// A next hop with DSN reports what it takes (RFC 3461 5.2.1); of what another takes, we do: it
+    /// is delivered where LMTP says so, and relayed otherwise (5.2.2, 5.2.3).
+    fn note_unreported(
+        &mut self,
+        connection: &Connection,
+        batch: &[u32],
+        outcomes: &[Option<Outcome>],
+    ) {
+        let way = connection.way();
+        if !way.features.offers("DSN") {
+            let action = if way.is_final { Action::Delivered } else { Action::Relayed };
+            let taken = batch.iter().zip(outcomes);
+            let taken = taken.filter(|(_, outcome)| matches!(outcome, Some(Outcome::Delivered(_))));
+            self.unreported.extend(taken.map(|(&index, _)| (index, action)));
+        }
     }
 
     /// What keeps each recipient from going over this connection, and a transaction for the others.

@@ -83,7 +83,7 @@ pub struct Settings {
 /// A report that was made, or could not be.
 #[derive(Debug)]
 enum Made {
-    Failure(Notified),
+    Told(Notified),
     Delay(Warned),
 }
 

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::syntax::parameter::dsn::OriginalRecipient;
 use crate::syntax::parameter::{MailParameters, RcptParameters};
 use crate::syntax::path::{Mailbox, ReversePath};
 
@@ -26,6 +27,13 @@ impl Recipient {
     /// A recipient of whom nothing else is known.
     pub fn new(address: Mailbox) -> Self {
         Self { address, original: None, parameters: RcptParameters::default() }
+    }
+
+    /// The recipient that the sender named: with ORCPT, or else the one that was rewritten, if any
+    /// was.
+    pub fn named(&self) -> Option<OriginalRecipient> {
+        let given = self.parameters.original.clone();
+        given.or_else(|| self.original.as_deref().map(OriginalRecipient::of))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Floor 4: reports to senders (RFC 3461, 3464, 6522): who is told what, when, and in which octets.
+//! Floor 4: reports to senders (RFC 3461, 3464, 6522, 6533): who is told what, when, and in which octets.
 //!
 //! Promises a multipart/report of lines within 998 octets that end in CRLF, addressed to the
 //! reverse-path and marked as made by a machine, and that nothing which a peer said or a message
@@ -14,6 +14,7 @@ mod notice;
 
 use std::fmt::Write;
 
+use crate::syntax::parameter::dsn::{OriginalRecipient, Return};
 use crate::syntax::path::Mailbox;
 use mime::Part;
 use template::Template;
@@ -55,6 +56,22 @@ pub enum Action {
         /// In ms since the epoch.
         until_ms: u64,
     },
+    /// Taken by a next hop that makes no report of success.
+    Relayed,
+    /// In the mailbox.
+    Delivered,
+}
+
+impl Action {
+    /// As RFC 3464 2.3.3 writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Delayed { .. } => "delayed",
+            Self::Relayed => "relayed",
+            Self::Delivered => "delivered",
+        }
+    }
 }
 
 /// A recipient that the sender is told of.
@@ -62,8 +79,8 @@ pub enum Action {
 pub struct Recipient {
     /// The final recipient.
     pub address: String,
-    /// What the client said, where that was another address.
-    pub original: Option<String>,
+    /// The one that the sender named, where it is known.
+    pub original: Option<OriginalRecipient>,
     /// Given up because of its age.
     pub expired: bool,
     /// What the last attempt was told.
@@ -89,6 +106,10 @@ pub struct Original<'a> {
     pub content: &'a [u8],
     /// These are all its octets.
     pub whole: bool,
+    /// How much of it the sender wants back (RFC 3461 4.3).
+    pub ret: Option<Return>,
+    /// It was sent with SMTPUTF8, so that its sender reads reports in UTF-8 (RFC 6533).
+    pub utf8: bool,
 }
 
 /// Another message of the same sender that is told of by the way.
@@ -146,7 +167,10 @@ impl Report<'_> {
         let mut parts = vec![
             Part::text("text/plain", notice::write(self, settings).as_bytes()),
             // RFC 3464 2.1: seven-bit, so what is said in other alphabets shows as `?`.
-            Part::plain("message/delivery-status", dsn::write(self, settings).into_bytes()),
+            Part::plain(
+                self.kind("message/delivery-status", "message/global-delivery-status"),
+                dsn::write(self, settings).into_bytes(),
+            ),
         ];
         parts.extend(self.original_part(settings));
         let eight_bit = parts.iter().any(Part::is_eight_bit);
@@ -163,6 +187,8 @@ impl Report<'_> {
         let Settings { hostname, from, .. } = settings;
         let subject = match (self.action, self.others.len()) {
             (Action::Failed, _) => "Your message could not be delivered".to_owned(),
+            (Action::Relayed, _) => "Your message was passed on".to_owned(),
+            (Action::Delivered, _) => "Your message was delivered".to_owned(),
             (Action::Delayed { .. }, 0) => "Your message is delayed".to_owned(),
             (Action::Delayed { .. }, others) => {
                 format!("{} of your messages are delayed", others + 1)
@@ -190,23 +216,35 @@ impl Report<'_> {
         header
     }
 
+    /// The type of a part: that of RFC 6533 for a sender who uses SMTPUTF8.
+    fn kind(&self, plain: &'static str, global: &'static str) -> &'static str {
+        if self.original.utf8 { global } else { plain }
+    }
+
     /// The message itself where it failed and is small, else its header (RFC 3461 4.3); nothing
     /// where it can't be read.
     fn original_part(&self, settings: &Settings) -> Option<Part> {
-        let Original { content, whole, .. } = self.original;
+        let Original { content, whole, ret, .. } = self.original;
         if content.is_empty() {
             return None;
         }
         let fits = whole && content.len() <= settings.content_octets_max;
-        if self.action == Action::Failed && fits && mime::has_mail_lines(content) {
+        let wanted = self.action == Action::Failed && ret != Some(Return::Headers);
+        if wanted && fits && mime::has_mail_lines(content) {
             // RFC 2046 5.2.1: a message within a message may not be encoded.
-            return Some(Part::plain("message/rfc822", content.to_vec()));
+            return Some(Part::plain(
+                self.kind("message/rfc822", "message/global"),
+                content.to_vec(),
+            ));
         }
         let header = due::header(content);
         let end = (0..=header.len().min(HEADER_OCTETS_MAX))
             .rev()
             .find(|&end| header.get(..end).is_some_and(|kept| kept.ends_with(b"\r\n")))
             .unwrap_or(0);
-        Some(Part::text("text/rfc822-headers", header.get(..end).unwrap_or_default()))
+        Some(Part::text(
+            self.kind("text/rfc822-headers", "message/global-headers"),
+            header.get(..end).unwrap_or_default(),
+        ))
     }
 }

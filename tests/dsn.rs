@@ -10,14 +10,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use angarium::registry::parameter::Parameter;
 use angarium::report::template::Template;
 use angarium::report::{Action, Original, Other, Recipient, Report, Settings, Written};
+use angarium::syntax::parameter::RcptParameters;
+use angarium::syntax::parameter::dsn::{OriginalRecipient, Return};
 use serde_json::Value;
 
 const DATE: &str = "Tue, 24 Nov 2026 18:00:00 +0100";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dsn")
+}
+
+/// The address that a client named: as ORCPT has it, or without a type.
+fn named(said: &str) -> OriginalRecipient {
+    if !said.contains(';') {
+        return OriginalRecipient::of(said);
+    }
+    let read = RcptParameters::parse(&format!("ORCPT={said}"), Parameter::named);
+    read.unwrap().original.unwrap()
 }
 
 fn date(at_ms: u64) -> String {
@@ -46,6 +58,8 @@ struct Case {
     deliver_by_ms: Option<u64>,
     content: Vec<u8>,
     whole: bool,
+    ret: Option<Return>,
+    utf8: bool,
 }
 
 impl Case {
@@ -68,6 +82,8 @@ impl Case {
             deliver_by_ms: None,
             content: octets(&content.replace('\n', "\r\n")),
             whole: true,
+            ret: None,
+            utf8: false,
         };
         for line in head.lines() {
             let (key, value) = line.split_once(": ").unwrap();
@@ -80,6 +96,10 @@ impl Case {
         match key {
             "delayed" => self.action = Action::Delayed { until_ms: value.parse().unwrap() },
             "deliver-by" => self.deliver_by_ms = Some(value.parse().unwrap()),
+            "relayed" => self.action = Action::Relayed,
+            "delivered" => self.action = Action::Delivered,
+            "headers" => self.ret = Some(Return::Headers),
+            "utf8" => self.utf8 = true,
             "envelope-id" => self.envelope_id = Some(value.to_owned()),
             "max" => self.settings.content_octets_max = value.parse().unwrap(),
             "cut" => self.whole = false,
@@ -90,7 +110,7 @@ impl Case {
                 let given = |field: &str| (field != "-").then(|| field.to_owned());
                 self.recipients.push(Recipient {
                     address: fields[0].to_owned(),
-                    original: given(fields[1]),
+                    original: given(fields[1]).map(|said| named(&said)),
                     expired: fields[3] == "expired",
                     reason: fields[4].to_owned(),
                     remote: given(fields[2]),
@@ -125,6 +145,8 @@ impl Case {
                 deliver_by_ms: self.deliver_by_ms,
                 content: &self.content,
                 whole: self.whole,
+                ret: self.ret,
+                utf8: self.utf8,
             },
             others: &self.others,
             date,
@@ -209,7 +231,8 @@ fn a_strangers_parser_reads_every_field() {
         }
         let parts: Vec<_> =
             found["parts"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
-        assert_eq!(parts[..2], ["text/plain", "message/delivery-status"], "{name}");
+        let status = if case.utf8 { "global-delivery-status" } else { "delivery-status" };
+        assert_eq!(parts[..2], ["text/plain", &format!("message/{status}")], "{name}");
         assert!(parts.len() <= 3, "{name}: {parts:?}");
         check_fields(&case, found["fields"].as_array().unwrap());
         check_original(&case, &parts, &found);
@@ -225,15 +248,22 @@ fn check_fields(case: &Case, groups: &[Value]) {
     first.extend(case.deliver_by_ms.map(|at_ms| ("deliver-by-date", date(at_ms))));
     same(name, &groups[0], first);
     for (recipient, group) in case.recipients.iter().zip(&groups[1..]) {
-        let delayed = case.action != Action::Failed;
         let mut expected = Vec::new();
         let original = recipient.original.as_ref();
-        expected
-            .extend(original.map(|original| ("original-recipient", format!("rfc822; {original}"))));
-        expected.push(("final-recipient", format!("rfc822; {}", recipient.address)));
-        expected.push(("action", if delayed { "delayed" } else { "failed" }.to_owned()));
+        expected.extend(original.map(|original| {
+            ("original-recipient", shown(case, original.address_type(), &original.address()))
+        }));
+        let kind = if recipient.address.is_ascii() { "rfc822" } else { "utf-8" };
+        expected.push(("final-recipient", shown(case, kind, &recipient.address)));
+        let (action, class) = match case.action {
+            Action::Failed => ("failed", "5."),
+            Action::Delayed { .. } => ("delayed", "4."),
+            Action::Relayed => ("relayed", "2."),
+            Action::Delivered => ("delivered", "2."),
+        };
+        expected.push(("action", action.to_owned()));
         let status = group["status"].as_str().unwrap();
-        assert!(status.starts_with(if delayed { "4." } else { "5." }), "{name}: {status}");
+        assert!(status.starts_with(class), "{name}: {status}");
         assert!(!recipient.expired || status == "5.4.7", "{name}: {status}");
         expected.push(("status", status.to_owned()));
         let said = recipient
@@ -245,7 +275,7 @@ fn check_fields(case: &Case, groups: &[Value]) {
         }
         let code = group["diagnostic-code"].as_str().unwrap();
         let kind = if said.is_some() { "smtp; " } else { "X-Angarium; " };
-        assert!(code.starts_with(kind) && code.is_ascii(), "{name}: {code}");
+        assert!(code.starts_with(kind) && (case.utf8 || code.is_ascii()), "{name}: {code}");
         expected.push(("diagnostic-code", code.to_owned()));
         expected.extend(recipient.attempted_ms.map(|at| ("last-attempt-date", date(at))));
         if let Action::Delayed { until_ms } = case.action {
@@ -253,6 +283,15 @@ fn check_fields(case: &Case, groups: &[Value]) {
         }
         same(name, group, expected);
     }
+}
+
+/// An address as a field has it: ASCII, unless the message had SMTPUTF8.
+fn shown(case: &Case, address_type: &str, address: &str) -> String {
+    let embedded = |c: char| match c.is_ascii() || case.utf8 {
+        true => c.to_string(),
+        false => format!("\\x{{{:X}}}", u32::from(c)),
+    };
+    format!("{address_type}; {}", address.chars().map(embedded).collect::<String>())
 }
 
 /// These fields and no others.
@@ -275,10 +314,14 @@ fn check_original(case: &Case, parts: &[&str], found: &Value) {
     };
     let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
     let given = found["original"].as_str().unwrap();
-    if *kind == "message/rfc822" {
+    let whole = if case.utf8 { "message/global" } else { "message/rfc822" };
+    if *kind == whole {
+        let returns = case.action == Action::Failed && case.ret != Some(Return::Headers);
+        assert!(returns, "{}: the whole message is given back", case.name);
         assert_eq!(given, hex(&case.content), "{}", case.name);
     } else {
-        assert_eq!(*kind, "text/rfc822-headers", "{}", case.name);
+        let header = if case.utf8 { "message/global-headers" } else { "text/rfc822-headers" };
+        assert_eq!(*kind, header, "{}", case.name);
         let end = case.content.windows(4).position(|four| four == b"\r\n\r\n");
         let header = &case.content[..end.map_or(case.content.len(), |end| end + 2)];
         assert_eq!(given, hex(header), "{}", case.name);

@@ -24,7 +24,7 @@ use angarium::report;
 use angarium::route::{Handling, Rule, Table};
 use angarium::syntax::path::parse_reverse_path;
 use angarium_queue::disk::{Disk, DiskFile, RealDisk};
-use angarium_queue::entry::{RecipientState, Stored};
+use angarium_queue::entry::{Change, RecipientState, Stored};
 use angarium_queue::id::MessageId;
 use angarium_queue::schedule::{self, Backoff};
 use angarium_queue::spool::{CommitError, NewBody, NewMessage, Op, Options, Spool};
@@ -305,4 +305,25 @@ async fn delays_that_a_full_disk_kept_silent_are_told_of_once() {
         .await;
     scene.dispatch(|_| tokio::time::sleep(Duration::from_secs(12))).await;
     assert_eq!((told(&scene), scene.reports().len()), (3, 1));
+}
+
+/// As a kill leaves it between the record of what a next hop took and the report of it.
+#[tokio::test]
+async fn what_was_taken_is_told_once_when_there_is_room() {
+    let scene = Scene::new();
+    let taken = scene.append("u@nowhere.example", false, 9).unwrap();
+    let change = Change::Taken { reason: "delivered: said 250 2.0.0 saved".into() };
+    scene.commit(vec![Op::Update { id: taken, changes: vec![(0, change)] }]).unwrap();
+    let held = scene.fill();
+    scene.dispatch(|_| tokio::time::sleep(Duration::from_millis(300))).await;
+    let state = scene.spool.get(taken).unwrap().recipients.remove(0);
+    assert!(matches!(state, RecipientState::Taken { .. }) && scene.reports().is_empty());
+
+    scene.full.store(false, Ordering::SeqCst);
+    scene.commit(held.into_iter().map(Op::Remove).collect()).unwrap();
+    scene.dispatch(|_| scene.wait("no report", |_| !scene.reports().is_empty())).await;
+    for _ in 0..3 {
+        scene.dispatch(|_| tokio::time::sleep(Duration::from_millis(100))).await;
+    }
+    assert_eq!((scene.reports().len(), scene.spool.get(taken)), (1, None));
 }

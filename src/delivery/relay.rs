@@ -6,6 +6,7 @@
 
 pub mod binary;
 mod deadline;
+mod dsn;
 mod validity;
 
 pub use deadline::aged;
@@ -67,5 +68,5 @@ pub fn transaction(
 
 /// A recipient with what goes on for it.
 pub fn addressee(recipient: &Recipient) -> Addressee {
-    Addressee { path: recipient.address.to_string(), parameters: recipient.parameters.clone() }
+    Addressee { path: recipient.address.to_string(), parameters: dsn::parameters(recipient) }
 }

@@ -179,6 +179,7 @@ impl Dispatcher {
             envelope: self.envelope(job.id),
             outcomes: job.recipients.iter().map(|&index| (index, outcome.clone())).collect(),
             finding: Default::default(),
+            unreported: Vec::new(),
             tls: None,
         };
         self.note(job, &delivery, Decision::Expired, now_ms);

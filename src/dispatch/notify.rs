@@ -1,4 +1,4 @@
-//! Makes one report of failures: from what an attempt settled to a message on stable storage.
+//! Makes one report of failures or successes: from what an attempt settled to a message on stable storage.
 //!
 //! Promises that the report and what it tells of become durable in one batch, so that neither is
 //! there without the other; a report that can't be stored leaves everything as it was. Blocks on the
@@ -12,10 +12,12 @@ use angarium_queue::spool::{Body, CommitError, Loaded, NewBody, NewMessage, Op, 
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
+use super::record;
 use crate::envelope::{Envelope, Origin, Recipient};
 use crate::intake::Accepted;
 use crate::net::clock;
 use crate::report::{self, Action, Original, Report, Settings, Written};
+use crate::syntax::parameter::dsn::EnvelopeId;
 use crate::syntax::parameter::priority::Priority;
 use crate::syntax::parameter::{MailParameters, body};
 use crate::syntax::path::{Mailbox, ReversePath};
@@ -25,18 +27,37 @@ const SESSION: &str = "report";
 /// Up to this many octets a report waits in memory for its group.
 const INLINE_OCTETS_MAX: usize = 128 * 1024;
 
-/// A report of failures to be made.
-#[derive(Debug)]
+/// A report to be made.
+#[derive(Clone, Debug)]
 pub(super) struct Order {
     /// The message it is about.
     pub(super) id: MessageId,
-    /// What becomes of the recipients it tells of, once it is made.
+    /// What it tells.
+    pub(super) action: Action,
+    /// The recipients it tells of, with what is owed; that ends once it is made.
     pub(super) changes: Vec<(u32, Change)>,
     /// The host that the attempt was made at, and when; unknown after a restart.
     pub(super) remote: Option<String>,
     pub(super) attempted_ms: Option<u64>,
-    /// The failures are recorded already, as owed.
+    /// The changes are recorded already.
     pub(super) again: bool,
+}
+
+impl Order {
+    /// What becomes of the recipients once they are told of.
+    pub(super) fn ended(&self) -> Vec<(u32, Change)> {
+        self.changes.iter().map(|(index, change)| (*index, ended(change))).collect()
+    }
+}
+
+fn ended(change: &Change) -> Change {
+    match change {
+        Change::Failed { expired, reason, .. } => {
+            Change::Failed { expired: *expired, reason: reason.clone(), report_owed: false }
+        }
+        Change::Taken { .. } => Change::Delivered,
+        other => other.clone(),
+    }
 }
 
 /// What came of it.
@@ -69,8 +90,8 @@ pub(super) async fn notify(spool: Spool, settings: Arc<Settings>, order: Order) 
     .await;
     let result = match made {
         Ok((accepted, message)) => {
-            let failed = Op::Update { id: order.id, changes: order.changes.clone() };
-            commit(&spool, vec![Op::Append(message), failed]).await.map(|()| accepted)
+            let told = Op::Update { id: order.id, changes: order.ended() };
+            commit(&spool, vec![Op::Append(message), told]).await.map(|()| accepted)
         }
         Err(trouble) => Err(trouble),
     };
@@ -108,20 +129,23 @@ fn make(
         // The failure is worth telling without the message.
         Err(ReadError::Damaged(_) | ReadError::Io(_)) => (Vec::new(), false),
     };
+    let envelope_id = envelope.parameters.envelope_id.as_ref().map(EnvelopeId::decoded);
     let id = spool.next_id().map_err(Trouble::Refused)?;
     let report = Report {
         id: &id.to_string(),
         now_ms: clock::now_ms(),
         to,
-        action: Action::Failed,
-        recipients: &failed(order, &envelope),
+        action: order.action,
+        recipients: &told(order, &envelope),
         original: Original {
             id: &order.id.to_string(),
             arrived_ms: stored.arrived_ms,
-            envelope_id: None,
+            envelope_id: envelope_id.as_deref(),
             deliver_by_ms: deliver_by_ms(&envelope, &stored),
             content: &content,
             whole,
+            ret: envelope.parameters.ret,
+            utf8: envelope.parameters.utf8,
         },
         others: &[],
         date: clock::date,
@@ -158,10 +182,12 @@ pub(super) fn message(
 /// with the priority of what it is about (RFC 6710 5).
 fn addressed(to: Mailbox, eight_bit: bool, priority: Option<Priority>) -> Envelope {
     let body = eight_bit.then_some(body::Body::EightBitMime);
+    // Its header is in UTF-8 where the address is (RFC 6531 3.4).
+    let utf8 = !to.to_string().is_ascii();
     Envelope {
         reverse_path: ReversePath::Null,
         recipients: vec![Recipient::new(to)],
-        parameters: MailParameters { body, priority, ..MailParameters::default() },
+        parameters: MailParameters { body, utf8, priority, ..MailParameters::default() },
         eight_bit,
         session: SESSION.to_owned(),
         origin: Origin::Report,
@@ -174,15 +200,19 @@ pub(super) fn deliver_by_ms(envelope: &Envelope, stored: &Stored) -> Option<u64>
     envelope.parameters.deadline.map(|deadline| deadline.at_ms(stored.arrived_ms))
 }
 
-/// Those that failed.
-fn failed(order: &Order, envelope: &Envelope) -> Vec<report::Recipient> {
-    let failed = |(index, change): &(u32, Change)| {
-        let Change::Failed { expired, reason, .. } = change else { return None };
+/// Those that it tells of.
+fn told(order: &Order, envelope: &Envelope) -> Vec<report::Recipient> {
+    let told = |(index, change): &(u32, Change)| {
+        let (expired, reason) = match change {
+            Change::Failed { expired, reason, .. } => (*expired, &**reason),
+            Change::Taken { reason } => (false, record::told(reason).1),
+            Change::Delivered | Change::Deferred { .. } => return None,
+        };
         let (remote, attempted_ms) = (order.remote.clone(), order.attempted_ms);
         let known = report::Recipient { remote, attempted_ms, ..named(*index, envelope) };
-        Some(report::Recipient { expired: *expired, reason: reason.to_string(), ..known })
+        Some(report::Recipient { expired, reason: reason.to_owned(), ..known })
     };
-    order.changes.iter().filter_map(failed).collect()
+    order.changes.iter().filter_map(told).collect()
 }
 
 pub(super) fn named(index: u32, envelope: &Envelope) -> report::Recipient {
@@ -190,7 +220,7 @@ pub(super) fn named(index: u32, envelope: &Envelope) -> report::Recipient {
     report::Recipient {
         address: recipient
             .map_or_else(|| format!("recipient {index}"), |known| known.address.to_string()),
-        original: recipient.and_then(|known| known.original.clone()),
+        original: recipient.and_then(Recipient::named),
         expired: false,
         reason: String::new(),
         remote: None,

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::{Dispatcher, Recorded, Verb, Waiting};
 use crate::event;
 use crate::net::clock;
+use crate::report::due::{self, Event};
 use crate::route::Destination;
 
 type Answer = oneshot::Sender<Result<bool, CommitError>>;
@@ -88,16 +89,17 @@ impl Dispatcher {
 
     /// Gives up every recipient that is still pending, with the last reason there is.
     fn expired(&self, stored: &Stored) -> Vec<(u32, Change)> {
-        let report_owed =
-            self.envelope(stored.id).is_none_or(|envelope| !envelope.reverse_path.is_null());
+        let envelope = self.envelope(stored.id);
+        let is_wanted = |index| {
+            envelope.as_ref().is_none_or(|known| due::is_wanted(known, index, Event::Failure))
+        };
         let expire = |(index, state): (usize, &RecipientState)| {
             let RecipientState::Pending { reason, .. } = state else { return None };
             let reason =
                 reason.clone().unwrap_or_else(|| Arc::from("given up before it was tried"));
-            Some((
-                u32::try_from(index).ok()?,
-                Change::Failed { expired: true, reason, report_owed },
-            ))
+            let index = u32::try_from(index).ok()?;
+            let report_owed = is_wanted(index);
+            Some((index, Change::Failed { expired: true, reason, report_owed }))
         };
         stored.recipients.iter().enumerate().filter_map(expire).collect()
     }

@@ -1,7 +1,7 @@
 //! What an attempt leaves to be told, and what is still owed.
 //!
-//! Promises one report for each message and attempt that failed for good. Where it can't be made,
-//! the failure is recorded as owed first, and the report is tried again at every start and every
+//! Promises one report for each message and attempt that failed for good, and one where it is to be
+//! told that it succeeded. Where it can't be made, what is owed is recorded first, and the report is tried again at every start and every
 //! minute: neither lost, nor made twice, as the report and the end of what it owes are one batch.
 
 use std::collections::hash_map::Entry;
@@ -14,11 +14,12 @@ use angarium_queue::spool::Op;
 use tokio::task::JoinError;
 
 use super::notify::{Notified, Order, Trouble, notify};
-use super::{Dispatcher, Made};
+use super::{Dispatcher, Made, record};
 use crate::agent::Delivery;
 use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
+use crate::report::Action;
 use crate::route::Destination;
 use crate::route::next_hop::Place;
 
@@ -37,22 +38,29 @@ impl Dispatcher {
         changes: Vec<(u32, Change)>,
     ) {
         let id = assignment.id;
-        let (failed, mut rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(owes_report);
-        let mut ended = Vec::new();
+        let (mut failed, mut rest): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(is_owed_failure);
+        let taken: Vec<_> = rest.iter().filter(|(_, change)| is_taken(change)).cloned().collect();
         if delivery.envelope.is_none() && !failed.is_empty() {
             // Who is to be told stands where nobody can read it now.
             self.owed.insert(id);
-            rest.extend(failed);
-        } else {
-            // They end with the report; until it is durable, they are what they were before.
-            ended.extend(failed.into_iter().map(|(index, change)| (index, owing(change, false))));
+            rest.append(&mut failed);
         }
         self.record_changes(id, rest);
-        if !ended.is_empty() {
-            let remote = remote(&self.sites.destination(assignment.route));
-            let attempted_ms = Some(assignment.started_ms);
-            self.order(Order { id, changes: ended, remote, attempted_ms, again: false });
-        }
+        let remote = remote(&self.sites.destination(assignment.route));
+        let attempted_ms = Some(assignment.started_ms);
+        let order = Order {
+            id,
+            action: Action::Failed,
+            changes: failed,
+            remote,
+            attempted_ms,
+            again: false,
+        };
+        // What failed ends with the report, and is till then what it was before. What was taken must
+        // not be sent again, whatever becomes of the report, so that is recorded.
+        self.order_each(Order { changes: taken, again: true, ..order.clone() });
+        self.order_each(order);
     }
 
     /// Has the report of an owed message made without delay.
@@ -61,10 +69,21 @@ impl Dispatcher {
         self.next_round_ms = clock::now_ms();
     }
 
+    /// Has a report made of each thing that there is to tell.
+    fn order_each(&mut self, order: Order) {
+        for action in [Action::Failed, Action::Relayed, Action::Delivered] {
+            let tells = |(_, change): &&(u32, Change)| action_of(change) == Some(action);
+            let changes: Vec<_> = order.changes.iter().filter(tells).cloned().collect();
+            if !changes.is_empty() {
+                self.order(Order { action, changes, ..order.clone() });
+            }
+        }
+    }
+
     fn order(&mut self, order: Order) {
         let (spool, settings) = (self.spool.clone(), self.settings.report.clone());
         *self.telling.entry(order.id).or_default() += 1;
-        self.reports.spawn(async { Made::Failure(notify(spool, settings, order).await) });
+        self.reports.spawn(async { Made::Told(notify(spool, settings, order).await) });
     }
 
     fn record_changes(&self, id: MessageId, changes: Vec<(u32, Change)>) {
@@ -77,18 +96,18 @@ impl Dispatcher {
     /// stay as they were recorded, and are taken up again at the next start.
     pub(super) fn notified(&mut self, made: Result<Made, JoinError>) {
         match made {
-            Ok(Made::Failure(notified)) => self.failure_told(notified),
+            Ok(Made::Told(notified)) => self.told_of(notified),
             Ok(Made::Delay(warned)) => self.delay_told(warned),
             Err(error) => event::trouble("a report ended abnormally", error),
         }
     }
 
-    fn failure_told(&mut self, Notified { order, result }: Notified) {
+    fn told_of(&mut self, Notified { order, result }: Notified) {
         self.end_telling(order.id);
         match result {
             Ok(report) => {
                 self.settle_owed(order.id);
-                self.log_reported(&report, order.id, "failed", order.changes.len());
+                self.log_reported(&report, order.id, order.action.word(), order.changes.len());
                 self.enqueue_accepted(&report);
             }
             Err(trouble) => self.put_off(order, &trouble),
@@ -126,26 +145,24 @@ impl Dispatcher {
             }
             Trouble::Unwanted => {
                 self.owed.remove(&order.id);
-                return self.record_changes(order.id, order.changes);
+                return self.record_changes(order.id, order.ended());
             }
             Trouble::Unreadable(why) => why.clone(),
             Trouble::Refused(error) => error.to_string(),
         };
-        event::report_put_off(order.id, "failed", why);
+        event::report_put_off(order.id, order.action.word(), why);
         if self.owed.is_empty() {
             self.next_round_ms = clock::now_ms() + ROUND_MS;
         }
         self.owed.insert(order.id);
         if !order.again {
-            let owed =
-                order.changes.into_iter().map(|(index, change)| (index, owing(change, true)));
-            self.record_changes(order.id, owed.collect());
+            self.record_changes(order.id, order.changes);
         }
     }
 
     /// Forgets that something is owed, if nothing is.
     fn settle_owed(&mut self, id: MessageId) {
-        let owes = |stored: Stored| stored.recipients.iter().any(|state| failure(state).is_some());
+        let owes = |stored: Stored| stored.recipients.iter().any(|state| owed(state).is_some());
         if !self.spool.get(id).is_some_and(owes) {
             self.owed.remove(&id);
         }
@@ -153,7 +170,7 @@ impl Dispatcher {
 
     /// Takes note of what the spool held at the start.
     pub(super) fn note_owed(&mut self, stored: &Stored) {
-        if stored.recipients.iter().any(|state| failure(state).is_some()) {
+        if stored.recipients.iter().any(|state| owed(state).is_some()) {
             self.owed.insert(stored.id);
         }
     }
@@ -185,35 +202,41 @@ impl Dispatcher {
             return;
         };
         let change = |(index, state): (usize, &RecipientState)| {
-            Some((u32::try_from(index).ok()?, failure(state)?))
+            Some((u32::try_from(index).ok()?, owed(state)?))
         };
         let changes: Vec<_> = stored.recipients.iter().enumerate().filter_map(change).collect();
         // What was put off a moment ago may not be recorded yet; it is met in the next round.
-        if !changes.is_empty() {
-            self.order(Order { id, changes, remote: None, attempted_ms: None, again: true });
-        }
+        let (action, remote, attempted_ms) = (Action::Failed, None, None);
+        self.order_each(Order { id, action, changes, remote, attempted_ms, again: true });
     }
 }
 
-/// The change that ends what is owed.
-fn failure(state: &RecipientState) -> Option<Change> {
+/// What is owed of a recipient.
+fn owed(state: &RecipientState) -> Option<Change> {
     match state {
         RecipientState::Failed { expired, reason, report_owed: true } => {
-            Some(Change::Failed { expired: *expired, reason: reason.clone(), report_owed: false })
+            Some(Change::Failed { expired: *expired, reason: reason.clone(), report_owed: true })
         }
+        RecipientState::Taken { reason } => Some(Change::Taken { reason: reason.clone() }),
         _ => None,
     }
 }
 
-fn owes_report((_, change): &(u32, Change)) -> bool {
+/// What is to be told of a change.
+fn action_of(change: &Change) -> Option<Action> {
+    match change {
+        Change::Failed { report_owed: true, .. } => Some(Action::Failed),
+        Change::Taken { reason } => Some(record::told(reason).0),
+        _ => None,
+    }
+}
+
+fn is_owed_failure((_, change): &(u32, Change)) -> bool {
     matches!(change, Change::Failed { report_owed: true, .. })
 }
 
-fn owing(change: Change, report_owed: bool) -> Change {
-    match change {
-        Change::Failed { expired, reason, .. } => Change::Failed { expired, reason, report_owed },
-        other => other,
-    }
+fn is_taken(change: &Change) -> bool {
+    matches!(change, Change::Taken { .. })
 }
 
 /// The host of a destination, as RFC 3464 names it; a path of this machine is nobody's business.

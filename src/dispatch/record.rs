@@ -1,7 +1,8 @@
 //! What an attempt came to: the changes to record, and the lines to log.
 //!
 //! Promises one change for each recipient that the attempt had, and that a failure owes a report
-//! unless nobody is to be told (rfc5321bis 4.5.5).
+//! unless nobody is to be told (rfc5321bis 4.5.5, RFC 3461 4.1); so does a success of which the
+//! sender wants to hear and the next hop does not tell.
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use angarium_queue::schedule::{Assignment, Decision};
 use crate::agent::Delivery;
 use crate::delivery::outcome::Outcome;
 use crate::event;
+use crate::report::Action;
+use crate::report::due::{self, Event};
 use crate::route::Destination;
 
 /// Longest reason kept, in octets; what a next hop says is not ours to bound otherwise.
@@ -27,14 +30,18 @@ pub(super) struct Record<'a> {
 impl Record<'_> {
     /// One change per recipient; none for what was deferred after the message was withdrawn.
     pub(super) fn changes(&self) -> Vec<(u32, Change)> {
-        let change = |(index, outcome): &(u32, Outcome)| Some((*index, self.change(outcome)?));
+        let change =
+            |(index, outcome): &(u32, Outcome)| Some((*index, self.change(*index, outcome)?));
         self.delivery.outcomes.iter().filter_map(change).collect()
     }
 
-    fn change(&self, outcome: &Outcome) -> Option<Change> {
-        let report_owed = self.owes_report();
+    fn change(&self, index: u32, outcome: &Outcome) -> Option<Change> {
+        let report_owed = self.owes_report(index);
         Some(match (outcome, self.decision) {
-            (Outcome::Delivered(_), _) => Change::Delivered,
+            (Outcome::Delivered(reply), _) => match self.success(index) {
+                Some(action) => Change::Taken { reason: shorten(&taken(action, reply)) },
+                None => Change::Delivered,
+            },
             (Outcome::Failed(reason), _) => {
                 Change::Failed { expired: false, reason: shorten(reason), report_owed }
             }
@@ -71,7 +78,7 @@ impl Record<'_> {
                 (Outcome::Deferred(reason) | Outcome::Failed(reason), decision) => {
                     let expired =
                         decision == Decision::Expired && matches!(outcome, Outcome::Deferred(_));
-                    let owed = self.owes_report();
+                    let owed = self.owes_report(*index);
                     event::failed(id, &recipient, destination, reason, expired, owed);
                 }
             }
@@ -79,15 +86,36 @@ impl Record<'_> {
     }
 
     /// A message that can't be read any more is not known to be from nobody.
-    fn owes_report(&self) -> bool {
+    fn owes_report(&self, index: u32) -> bool {
         let envelope = self.delivery.envelope.as_ref();
-        envelope.is_none_or(|envelope| !envelope.reverse_path.is_null())
+        envelope.is_none_or(|envelope| due::is_wanted(envelope, index, Event::Failure))
+    }
+
+    /// What is to be told of a success, if anything is.
+    fn success(&self, index: u32) -> Option<Action> {
+        let envelope = self.delivery.envelope.as_ref()?;
+        let (_, action) = self.delivery.unreported.iter().find(|(taken, _)| *taken == index)?;
+        due::is_wanted(envelope, index, Event::Success).then_some(*action)
     }
 
     fn address(&self, index: u32) -> String {
         let envelope = self.delivery.envelope.as_ref();
         let recipient = envelope.and_then(|envelope| envelope.recipients.get(index as usize));
         recipient.map_or_else(|| format!("recipient {index}"), |known| known.address.to_string())
+    }
+}
+
+/// The reason of what was taken: what is to be told, and the reply.
+fn taken(action: Action, reply: &str) -> String {
+    format!("{}: said {reply}", action.word())
+}
+
+/// What a reason of what was taken tells, and the reply as a reason of its own.
+pub(super) fn told(reason: &str) -> (Action, &str) {
+    match reason.split_once(": ") {
+        Some((word, reply)) if word == Action::Delivered.word() => (Action::Delivered, reply),
+        Some((_, reply)) => (Action::Relayed, reply),
+        None => (Action::Relayed, reason),
     }
 }
 
@@ -108,7 +136,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::envelope::Envelope;
+    use crate::envelope::{Envelope, Recipient};
+    use crate::registry::parameter::Parameter;
+    use crate::syntax::parameter::RcptParameters;
     use crate::syntax::path::parse_reverse_path;
 
     fn assignment() -> Assignment {
@@ -149,9 +179,21 @@ mod tests {
     }
 
     fn changes(reverse_path: &str, decision: Decision) -> Vec<(u32, Change)> {
+        changes_of(reverse_path, "", vec![], decision)
+    }
+
+    fn changes_of(
+        reverse_path: &str,
+        words: &str,
+        unreported: Vec<(u32, Action)>,
+        decision: Decision,
+    ) -> Vec<(u32, Change)> {
+        let parameters = RcptParameters::parse(words, Parameter::named).unwrap();
+        let one = Recipient { parameters, ..Recipient::new("r@b.example".parse().unwrap()) };
         let delivery = Delivery {
             envelope: Some(Envelope {
                 reverse_path: parse_reverse_path(reverse_path).unwrap(),
+                recipients: vec![one; 3],
                 ..Envelope::default()
             }),
             outcomes: vec![
@@ -160,6 +202,7 @@ mod tests {
                 (2, Outcome::Deferred("later".into())),
             ],
             finding: Default::default(),
+            unreported,
             tls: None,
         };
         Record { assignment: &assignment(), delivery: &delivery, decision, now_ms: 5 }.changes()
@@ -186,6 +229,27 @@ mod tests {
             assert!(!report_owed);
         }
         assert!(matches!(changes[2].1, Change::Failed { expired: true, .. }));
+    }
+
+    #[test]
+    fn a_success_is_told_where_it_was_asked_for_and_nobody_else_tells_it() {
+        let first = |from: &str, words: &str, unreported: Vec<(u32, Action)>| {
+            changes_of(from, words, unreported, Decision::Done).remove(0).1
+        };
+        let (from, asked) = ("a@b.example", "NOTIFY=SUCCESS");
+        for action in [Action::Relayed, Action::Delivered] {
+            let Change::Taken { reason } = first(from, asked, vec![(0, action)]) else { panic!() };
+            assert_eq!(told(&reason), (action, "said 250 ok"));
+            assert_eq!(first("", asked, vec![(0, action)]), Change::Delivered);
+            assert_eq!(first(from, "NOTIFY=FAILURE", vec![(0, action)]), Change::Delivered);
+            assert_eq!(first(from, "", vec![(0, action)]), Change::Delivered);
+        }
+        assert_eq!(first(from, asked, vec![(1, Action::Relayed)]), Change::Delivered);
+        let failed = &changes_of(from, "NOTIFY=NEVER", vec![], Decision::Expired)[1..];
+        let is_owed = |(_, change): &(u32, Change)| {
+            matches!(change, Change::Failed { report_owed: true, .. })
+        };
+        assert!(failed.len() == 2 && !failed.iter().any(is_owed), "{failed:?}");
     }
 
     #[test]

@@ -18,8 +18,10 @@ use crate::envelope::Envelope;
 use crate::event;
 use crate::intake::Accepted;
 use crate::net::clock;
-use crate::report::{self, Action, Original, Other, Report, Settings, due};
+use crate::report::due::{self, Event};
+use crate::report::{self, Action, Original, Other, Report, Settings};
 use crate::syntax::parameter::deadline::{Deadline, Mode};
+use crate::syntax::parameter::dsn::{EnvelopeId, Notify};
 use crate::syntax::parameter::priority::Priority;
 
 /// A message that waits.
@@ -106,10 +108,12 @@ fn make(
         original: Original {
             id: &first.id.to_string(),
             arrived_ms: first.stored.arrived_ms,
-            envelope_id: None,
+            envelope_id: first.envelope_id.as_deref(),
             deliver_by_ms: first.deliver_by_ms,
             content: &first.content,
             whole: first.whole,
+            ret: None,
+            utf8: first.utf8,
         },
         others: &others,
         date: clock::date,
@@ -128,6 +132,8 @@ struct Subject {
     deliver_by_ms: Option<u64>,
     priority: Option<Priority>,
     recipients: Vec<report::Recipient>,
+    envelope_id: Option<String>,
+    utf8: bool,
     content: Vec<u8>,
     whole: bool,
 }
@@ -169,6 +175,8 @@ impl Subject {
             deliver_by_ms,
             priority: envelope.parameters.priority,
             recipients,
+            envelope_id: envelope.parameters.envelope_id.as_ref().map(EnvelopeId::decoded),
+            utf8: envelope.parameters.utf8,
             content,
             whole,
         })
@@ -209,6 +217,12 @@ pub(super) fn is_late(envelope: &Envelope, stored: &Stored, now_ms: u64) -> bool
         && late_ms.is_some_and(|late_ms| stored.told_ms < late_ms && late_ms <= now_ms)
 }
 
+/// Whether the sender did not rule out to hear of a recipient.
+fn may_be_told(envelope: &Envelope, index: u32) -> bool {
+    let recipient = envelope.recipients.get(index as usize);
+    recipient.is_none_or(|recipient| recipient.parameters.notify != Some(Notify::NEVER))
+}
+
 /// That a message is late, and what kept it where that is known.
 fn say_late(recipient: &mut report::Recipient) {
     let late = "4.4.7 not delivered by the time that was set for it";
@@ -218,7 +232,8 @@ fn say_late(recipient: &mut report::Recipient) {
     };
 }
 
-/// Those who wait, in the order of the envelope, each with what keeps it. Where that is not known,
+/// Those who wait and of whom the sender wants to hear, in the order of the envelope, each with what
+/// keeps it. Where that is not known,
 /// what the last attempt was told does; without either there is nothing to tell of it.
 fn waiting<'a>(
     reasons: &'a [(Recipients, Arc<str>)],
@@ -233,6 +248,9 @@ fn waiting<'a>(
     let waiting = |(index, state): (usize, &RecipientState)| {
         let RecipientState::Pending { reason, .. } = state else { return None };
         let index = u32::try_from(index).ok()?;
+        if !due::is_wanted(envelope, index, Event::Delay) && !(late && may_be_told(envelope, index)) {
+            return None;
+        }
         let known = now.get(&index).copied().or(reason.as_ref());
         let reason = known.map(ToString::to_string).or(late.then(String::new))?;
         Some(report::Recipient { reason, ..notify::named(index, envelope) })

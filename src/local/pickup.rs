@@ -211,6 +211,8 @@ impl Pickup {
                 deliver_by_ms: None,
                 content: &letter.content,
                 whole: true,
+                ret: None,
+                utf8: false,
             },
             others: &[],
             date: clock::date,

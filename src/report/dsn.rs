@@ -1,10 +1,12 @@
-//! The part for machines: message/delivery-status (RFC 3464).
+//! The part for machines: message/delivery-status (RFC 3464), message/global-delivery-status (RFC
+//! 6533).
 //!
 //! Promises a registered fallback where a peer gave no status of the right class, and fields of
-//! seven-bit text on lines that no field of a peer's making can begin.
+//! text, seven-bit in the first form, on lines that no field of a peer's making can begin.
 
 use super::{Action, Recipient, Report, Settings};
 use crate::registry::status::EnhancedStatus;
+use crate::syntax::parameter::dsn::embed;
 
 /// Lines are folded before this column where there is a space.
 const COLUMNS: usize = 76;
@@ -16,50 +18,47 @@ const EXPIRED: EnhancedStatus = EnhancedStatus::new(5, 4, 7);
 
 /// The fields of the message and of each recipient.
 pub(super) fn write(report: &Report<'_>, settings: &Settings) -> String {
-    let mut out = String::new();
     let original = &report.original;
+    let mut fields = Fields { text: String::new(), utf8: original.utf8 };
     if let Some(envelope_id) = original.envelope_id {
-        field(&mut out, "Original-Envelope-Id", envelope_id);
+        fields.add("Original-Envelope-Id", envelope_id);
     }
-    field(&mut out, "Reporting-MTA", &format!("dns; {}", settings.hostname));
-    field(&mut out, "Arrival-Date", &(report.date)(original.arrived_ms));
+    fields.add("Reporting-MTA", &format!("dns; {}", settings.hostname));
+    fields.add("Arrival-Date", &(report.date)(original.arrived_ms));
     if let Some(deliver_by_ms) = original.deliver_by_ms {
-        field(&mut out, "Deliver-By-Date", &(report.date)(deliver_by_ms));
+        fields.add("Deliver-By-Date", &(report.date)(deliver_by_ms));
     }
     for recipient in report.recipients {
-        out.push_str("\r\n");
-        write_recipient(report, recipient, &mut out);
+        fields.text.push_str("\r\n");
+        write_recipient(report, recipient, &mut fields);
     }
-    out
+    fields.text
 }
 
-fn write_recipient(report: &Report<'_>, recipient: &Recipient, out: &mut String) {
+fn write_recipient(report: &Report<'_>, recipient: &Recipient, fields: &mut Fields) {
     if let Some(original) = &recipient.original {
-        field(out, "Original-Recipient", &format!("rfc822; {original}"));
+        fields.add_address("Original-Recipient", original.address_type(), &original.address());
     }
-    field(out, "Final-Recipient", &format!("rfc822; {}", recipient.address));
-    let action = match report.action {
-        Action::Failed => "failed",
-        Action::Delayed { .. } => "delayed",
-    };
-    field(out, "Action", action);
-    field(out, "Status", &status(report.action, recipient).to_string());
+    let address_type = if recipient.address.is_ascii() { "rfc822" } else { "utf-8" };
+    fields.add_address("Final-Recipient", address_type, &recipient.address);
+    fields.add("Action", report.action.word());
+    fields.add("Status", &status(report.action, recipient).to_string());
     match reply(&recipient.reason) {
         Some(said) => {
             // RFC 3464 2.3.5: the host that reported the status, so only where one did.
             if let Some(remote) = &recipient.remote {
-                field(out, "Remote-MTA", &format!("dns; {remote}"));
+                fields.add("Remote-MTA", &format!("dns; {remote}"));
             }
-            folded(out, "Diagnostic-Code", &format!("smtp; {said}"));
+            fields.add_words("Diagnostic-Code", &format!("smtp; {said}"));
         }
         // No server said this, so it is no code of SMTP's (2.3.6); ours is a private type (4).
-        None => folded(out, "Diagnostic-Code", &format!("X-Angarium; {}", recipient.reason)),
+        None => fields.add_words("Diagnostic-Code", &format!("X-Angarium; {}", recipient.reason)),
     }
     if let Some(attempted_ms) = recipient.attempted_ms {
-        field(out, "Last-Attempt-Date", &(report.date)(attempted_ms));
+        fields.add("Last-Attempt-Date", &(report.date)(attempted_ms));
     }
     if let Action::Delayed { until_ms } = report.action {
-        field(out, "Will-Retry-Until", &(report.date)(until_ms));
+        fields.add("Will-Retry-Until", &(report.date)(until_ms));
     }
 }
 
@@ -80,6 +79,7 @@ pub(super) fn status(action: Action, recipient: &Recipient) -> EnhancedStatus {
         Action::Failed if recipient.expired => return EXPIRED,
         Action::Failed => 5,
         Action::Delayed { .. } => 4,
+        Action::Relayed | Action::Delivered => 2,
     };
     given(&recipient.reason).filter(|status| status.class == class).unwrap_or_else(|| {
         // Without a reply it was the network; else nobody knows.
@@ -94,37 +94,59 @@ pub(super) fn given(reason: &str) -> Option<EnhancedStatus> {
     EnhancedStatus::parse_prefix(text).map(|(status, _)| status)
 }
 
-/// The value in printable ASCII; all else becomes `?`, so that it can't begin a field of its own.
-fn clean(value: &str) -> String {
-    value.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
+/// Fields as they are written.
+struct Fields {
+    text: String,
+    /// They may be in UTF-8 (RFC 6533 5).
+    utf8: bool,
 }
 
-/// Appends a field of a bounded value, octet for octet: spaces count in an address.
-fn field(out: &mut String, name: &str, value: &str) {
-    out.push_str(&format!("{name}: {}\r\n", clean(value)));
-}
-
-/// Appends a field of words; every line after the first begins with a space.
-fn folded(out: &mut String, name: &str, value: &str) {
-    let clean = clean(value);
-    out.push_str(name);
-    out.push(':');
-    let mut column = name.len() + 1;
-    for word in clean.split(' ').filter(|word| !word.is_empty()) {
-        let mut rest = word;
-        while !rest.is_empty() {
-            let (piece, left) = rest.split_at(rest.len().min(WORD_OCTETS_MAX));
-            if column + 1 + piece.len() > COLUMNS && column > name.len() + 1 {
-                out.push_str("\r\n");
-                column = 0;
-            }
-            out.push(' ');
-            out.push_str(piece);
-            column += 1 + piece.len();
-            rest = left;
-        }
+impl Fields {
+    /// The printable characters of a value; all else becomes `?`, so that it can't begin a field of
+    /// its own.
+    fn clean(&self, value: &str) -> String {
+        let is_fine =
+            |c: char| matches!(c, ' '..='~') || self.utf8 && !c.is_ascii() && !c.is_control();
+        value.chars().map(|c| if is_fine(c) { c } else { '?' }).collect()
     }
-    out.push_str("\r\n");
+
+    /// Appends a field of a bounded value, octet for octet: spaces count in an address.
+    fn add(&mut self, name: &str, value: &str) {
+        let value = self.clean(value);
+        self.text.push_str(&format!("{name}: {value}\r\n"));
+    }
+
+    /// Appends an address; where the field must be ASCII, one of type `utf-8` is embedded in it
+    /// (RFC 6533 3).
+    fn add_address(&mut self, name: &str, address_type: &str, address: &str) {
+        let is_embedded = !self.utf8 && address_type.eq_ignore_ascii_case("utf-8");
+        let address = embed(address, |c| is_embedded && !c.is_ascii());
+        self.add(name, &format!("{address_type}; {address}"));
+    }
+
+    /// Appends a field of words; every line after the first begins with a space.
+    fn add_words(&mut self, name: &str, value: &str) {
+        let clean = self.clean(value);
+        let out = &mut self.text;
+        out.push_str(name);
+        out.push(':');
+        let mut column = name.len() + 1;
+        for word in clean.split(' ').filter(|word| !word.is_empty()) {
+            let mut rest = word;
+            while !rest.is_empty() {
+                let (piece, left) = rest.split_at(rest.floor_char_boundary(WORD_OCTETS_MAX));
+                if column + 1 + piece.len() > COLUMNS && column > name.len() + 1 {
+                    out.push_str("\r\n");
+                    column = 0;
+                }
+                out.push(' ');
+                out.push_str(piece);
+                column += 1 + piece.len();
+                rest = left;
+            }
+        }
+        out.push_str("\r\n");
+    }
 }
 
 #[cfg(test)]
@@ -184,12 +206,15 @@ mod tests {
 
     #[test]
     fn no_value_begins_a_field() {
-        let mut out = String::new();
-        let value = format!("smtp; 550 é\r\nAction: delivered {}", "x".repeat(2_000));
-        folded(&mut out, "Diagnostic-Code", &value);
-        let lines: Vec<_> = out.split_terminator("\r\n").collect();
-        assert!(lines[0].starts_with("Diagnostic-Code: smtp; 550 ???Action: delivered"));
-        assert!(lines[1..].iter().all(|line| line.starts_with(' ')));
-        assert!(lines.iter().all(|line| line.len() < 998));
+        for (utf8, shown) in [(false, '?'), (true, 'é')] {
+            let mut fields = Fields { text: String::new(), utf8 };
+            let value = format!("smtp; 550 é\r\nAction: delivered {}", "é".repeat(2_000));
+            fields.add_words("Diagnostic-Code", &value);
+            let lines: Vec<_> = fields.text.split_terminator("\r\n").collect();
+            let first = format!("Diagnostic-Code: smtp; 550 {shown}??Action: delivered");
+            assert!(lines[0].starts_with(&first), "{}", lines[0]);
+            assert!(lines[1..].iter().all(|line| line.starts_with(' ')));
+            assert!(lines.iter().all(|line| line.len() < 998));
+        }
     }
 }

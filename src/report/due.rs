@@ -1,10 +1,34 @@
-//! Who is told of a delay, and when.
+//! Who is told of what, and of a delay, when.
 //!
-//! Promises nothing to the null reverse-path (rfc5321bis 4.5.5), nothing to strangers, who are often
-//! forged, and nothing about mail that no person waits for; and one report for each threshold that a
-//! message passes.
+//! Promises nothing to the null reverse-path (rfc5321bis 4.5.5) and nothing that NOTIFY does not ask
+//! for (RFC 3461 4.1). Of a delay nothing is told to strangers, who are often forged, nor about mail
+//! that no person waits for; and once for each threshold that a message passes.
 
 use crate::envelope::{Envelope, Origin};
+
+/// What a sender may want to hear of a recipient (RFC 3461 4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// It was delivered, or left to a server that does not report.
+    Success,
+    /// It was given up.
+    Failure,
+    /// It takes longer.
+    Delay,
+}
+
+/// Whether the sender wants to hear of this event. Who did not say hears of what goes wrong.
+pub fn is_wanted(envelope: &Envelope, recipient: u32, event: Event) -> bool {
+    let recipient = envelope.recipients.get(recipient as usize);
+    let notify = recipient.and_then(|known| known.parameters.notify);
+    !envelope.reverse_path.is_null()
+        && match (notify, event) {
+            (None, event) => event != Event::Success,
+            (Some(notify), Event::Success) => notify.success,
+            (Some(notify), Event::Failure) => notify.failure,
+            (Some(notify), Event::Delay) => notify.delay,
+        }
+}
 
 /// Whether this sender may be told of a delay at all.
 pub fn may_hear(envelope: &Envelope) -> bool {
@@ -70,6 +94,33 @@ mod tests {
         assert!(may_hear(&envelope("a@b.example", Origin::Relay)));
         assert!(!may_hear(&envelope("a@b.example", Origin::Stranger)));
         assert!(!may_hear(&envelope("", Origin::Relay)));
+    }
+
+    #[test]
+    fn notify_says_what_is_wanted() {
+        use crate::envelope::Recipient;
+        use crate::registry::parameter::Parameter;
+        use crate::syntax::parameter::RcptParameters;
+
+        let wanted = |from: &str, words: &str| {
+            let parameters = RcptParameters::parse(words, Parameter::named).unwrap();
+            let one = Recipient { parameters, ..Recipient::new("r@b.example".parse().unwrap()) };
+            let reverse_path = parse_reverse_path(from).unwrap();
+            let envelope = Envelope { reverse_path, recipients: vec![one], ..Envelope::default() };
+            [Event::Success, Event::Failure, Event::Delay]
+                .map(|event| is_wanted(&envelope, 0, event))
+        };
+        for (words, expected) in [
+            ("", [false, true, true]),
+            ("NOTIFY=NEVER", [false, false, false]),
+            ("NOTIFY=SUCCESS", [true, false, false]),
+            ("NOTIFY=FAILURE", [false, true, false]),
+            ("NOTIFY=DELAY", [false, false, true]),
+            ("NOTIFY=SUCCESS,FAILURE,DELAY", [true, true, true]),
+        ] {
+            assert_eq!(wanted("a@b.example", words), expected, "{words}");
+            assert_eq!(wanted("", words), [false; 3], "{words}");
+        }
     }
 
     #[test]

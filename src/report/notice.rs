@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use super::template::{Placeholder, Template};
 use super::{Action, Other, Recipient, Report, Settings, dsn};
 use crate::registry::status::EnhancedStatus;
+use crate::syntax::parameter::dsn::OriginalRecipient;
 
 /// Lines of prose are filled up to here.
 const COLUMNS: usize = 72;
@@ -145,6 +146,12 @@ fn introduction(report: &Report<'_>) -> String {
              anything: it is tried again until {}, and you will hear if that fails.",
             (report.date)(until_ms)
         ),
+        Action::Relayed => {
+            "Your message was passed on for the recipients named below, to a mail server that \
+             does not tell whether they get it."
+                .to_owned()
+        }
+        Action::Delivered => "Your message was delivered to the recipients named below.".to_owned(),
     };
     fill(&text, "", &mut out);
     out.trim_end().to_owned()
@@ -209,7 +216,8 @@ fn recipients(report: &Report<'_>) -> String {
     let mut out = String::new();
     for (first, alike) in groups.iter().take(NAMED_MAX) {
         for recipient in alike.iter().take(NAMED_MAX) {
-            let original = recipient.original.as_ref();
+            let original = recipient.original.as_ref().map(OriginalRecipient::address);
+            let original = original.filter(|original| *original != recipient.address);
             let said =
                 original.map_or_else(String::new, |said| format!(" (you wrote to <{said}>)"));
             out.push_str(&printable(&format!("<{}>{said}", recipient.address)));

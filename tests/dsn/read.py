@@ -16,8 +16,20 @@ header = {name.lower(): str(value) for name, value in report.items()}
 assert len(header) == len(report.items()), "a field is there twice"
 header["report-type"] = report["content-type"].params["report-type"]
 
+boundary = b"--" + report.get_boundary().encode()
+
+
+def groups(part):
+    """The groups of fields; the package reads those of RFC 3464 alone, not those of RFC 6533."""
+    if part.get_content_type() != "message/global-delivery-status":
+        return part.get_payload()
+    _, _, body = octets.split(boundary)[2].partition(b"\r\n\r\n")
+    texts = body.decode("utf-8").split("\r\n\r\n")
+    return [email.message_from_string(text, policy=email.policy.default) for text in texts]
+
+
 fields = []
-for group in parts[1].get_payload():
+for group in groups(parts[1]):
     found = {name.lower(): str(value) for name, value in group.items()}
     assert len(found) == len(group.items()), "a field is there twice"
     if found:
@@ -25,8 +37,7 @@ for group in parts[1].get_payload():
 
 original = None
 if len(parts) > 2:
-    boundary = report.get_boundary().encode()
-    raw = octets.split(b"--" + boundary)[3]
+    raw = octets.split(boundary)[3]
     head, _, body = raw.partition(b"\r\n\r\n")
     body = body[: -len(b"\r\n")]
     if re.search(rb"encoding: quoted-printable", head, re.I):

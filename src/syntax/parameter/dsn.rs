@@ -133,6 +133,21 @@ impl OriginalRecipient {
         Self { address_type: "rfc822".into(), encoded: xtext::encode(address).into() }
     }
 
+    /// An address of any alphabet; one beyond ASCII is of type `utf-8` (RFC 6533 3).
+    pub fn of(address: &str) -> Self {
+        if address.is_ascii() {
+            return Self::rfc822(address);
+        }
+        let is_special = |c: char| !matches!(c, '!'..='~') || "+=\\".contains(c);
+        let encoded = embed(address, |c| c.is_ascii() && is_special(c));
+        Self { address_type: "utf-8".into(), encoded: encoded.into() }
+    }
+
+    /// How many octets the parameter's value has.
+    pub fn octets(&self) -> usize {
+        self.address_type.len() + 1 + self.encoded.len()
+    }
+
     pub(super) fn parse(value: Option<&str>) -> Result<Self, Reply> {
         let read = value.filter(|value| value.len() <= ORIGINAL_OCTETS_MAX).and_then(Self::read);
         read.ok_or_else(|| bad("ORCPT takes a type, `;` and an address as xtext"))
@@ -167,6 +182,15 @@ impl OriginalRecipient {
             |octets| String::from_utf8_lossy(&octets).into_owned(),
         )
     }
+}
+
+/// The address with the `special` characters as RFC 6533 3 embeds them.
+pub fn embed(address: &str, special: impl Fn(char) -> bool) -> String {
+    let written = address.chars().map(|c| match special(c) {
+        true => format!("\\x{{{:02X}}}", u32::from(c)),
+        false => c.to_string(),
+    });
+    written.collect()
 }
 
 impl fmt::Display for OriginalRecipient {
