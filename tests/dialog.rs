@@ -42,7 +42,7 @@ const HELLO: (&str, &str) = (
     "EHLO c.example\r\n",
     "220 mx.example ESMTP Angarium\r\n250-mx.example at your service\r\n250-PIPELINING\r\n\
      250-SIZE 10000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n\
-     250-CHUNKING\r\n250-BINARYMIME\r\n250-DELIVERBY\r\n\
+     250-CHUNKING\r\n250-BINARYMIME\r\n250-DELIVERBY\r\n250-DSN\r\n\
      250 MT-PRIORITY MIXER\r\n",
 );
 const MAIL: (&str, &str) = (

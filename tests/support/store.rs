@@ -69,6 +69,8 @@ pub struct Behaviour {
     pub chunks: bool,
     /// More lines of its reply to the hello, such as "LIMITS RCPTMAX=100".
     pub offers: Vec<String>,
+    /// Offers DSN.
+    pub dsn: bool,
     /// Cuts every connection when content holds this text, as a process that dies of it would.
     pub poison: Option<String>,
     /// Cuts the connection there.
@@ -259,9 +261,10 @@ impl Connection {
         let behaviour = self.behaviour();
         let eight_bit = if behaviour.seven_bit { "" } else { "250-8BITMIME\r\n" };
         let chunks = if behaviour.chunks { "250-CHUNKING\r\n250-BINARYMIME\r\n" } else { "" };
+        let dsn = if behaviour.dsn { "250-DSN\r\n" } else { "" };
         let more: String = behaviour.offers.iter().map(|line| format!("250-{line}\r\n")).collect();
         self.say(&format!(
-            "250-store.test\r\n250-PIPELINING\r\n{eight_bit}{chunks}{more}250 ENHANCEDSTATUSCODES"
+            "250-store.test\r\n250-PIPELINING\r\n{eight_bit}{chunks}{dsn}{more}250 ENHANCEDSTATUSCODES"
         ))
     }
 
