@@ -97,11 +97,7 @@ impl Hosted {
 
     fn starttls(&self) -> SecureClient {
         let mut wire = in_clear(self.starttls);
-        said(
-            &mut wire,
-            "EHLO c.example\r\n",
-            "250-AUTH SCRAM-SHA-256\r\n250 LIMITS RCPTMAX=1000\r\n",
-        );
+        hello_in_clear(&mut wire);
         said(&mut wire, "STARTTLS\r\n", "220 2.0.0 go on with TLS\r\n");
         SecureClient::over(wire, &self.trusted, NAME).unwrap()
     }
@@ -135,6 +131,22 @@ fn said(wire: &mut TcpStream, text: &str, end: &str) {
     }
 }
 
+/// Says EHLO, and reads a reply that offers what shows no password.
+fn hello_in_clear(wire: &mut TcpStream) {
+    wire.write_all(b"EHLO c.example\r\n").unwrap();
+    let (mut heard, mut octet) = (Vec::new(), [0]);
+    let is_whole = |heard: &[u8]| {
+        heard.ends_with(b"\r\n")
+            && heard.split(|octet| *octet == b'\n').any(|line| line.starts_with(b"250 "))
+    };
+    while !is_whole(&heard) {
+        assert!(matches!(wire.read(&mut octet), Ok(1)), "{}", heard.escape_ascii());
+        heard.extend(octet);
+    }
+    let text = String::from_utf8(heard).unwrap();
+    assert!(text.lines().any(|line| &line[4..] == "AUTH SCRAM-SHA-256"), "{text}");
+}
+
 fn expect(client: &mut SecureClient, line: &str, code: &str) -> String {
     let reply = client.command(line).unwrap().pop().unwrap();
     assert!(reply.starts_with(code), "{line}: {reply}");
@@ -156,8 +168,8 @@ fn a_user_submits_over_starttls_and_implicit_tls() {
     for mut client in [hosted.starttls(), hosted.implicit()] {
         expect(&mut client, JOE, "503 5.5.1 say hello first");
         let ehlo = client.command("EHLO c.example").unwrap();
-        let mechanisms = "250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN".to_owned();
-        assert!(ehlo.contains(&mechanisms), "{ehlo:?}");
+        let mechanisms = "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN";
+        assert!(ehlo.iter().any(|line| &line[4..] == mechanisms), "{ehlo:?}");
         assert!(!ehlo.iter().any(|line| line.contains("STARTTLS")), "{ehlo:?}");
         expect(&mut client, "MAIL FROM:<joe@ours.example>", "530 5.7.0");
         expect(&mut client, "AUTH LOGIN", "334 VXNlcm5hbWU6");
@@ -424,14 +436,14 @@ fn what_is_said_in_clear_behind_starttls_reaches_nobody() {
     // Checks: L04
     let hosted = host();
     let mut wire = in_clear(hosted.starttls);
-    said(&mut wire, "EHLO c.example\r\n", "250-AUTH SCRAM-SHA-256\r\n250 LIMITS RCPTMAX=1000\r\n");
+    hello_in_clear(&mut wire);
     wire.write_all(b"STARTTLS\r\nNOOP\r\n").unwrap();
     let mut rest = String::new();
     wire.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "421 4.5.0 something came behind STARTTLS\r\n");
 
     let mut wire = in_clear(hosted.starttls);
-    said(&mut wire, "EHLO c.example\r\n", "250-AUTH SCRAM-SHA-256\r\n250 LIMITS RCPTMAX=1000\r\n");
+    hello_in_clear(&mut wire);
     said(&mut wire, "STARTTLS\r\n", "220 2.0.0 go on with TLS\r\n");
     wire.write_all(b"EHLO c.example\r\nMAIL FROM:<joe@ours.example>\r\n").unwrap();
     let mut rest = Vec::new();
