@@ -34,6 +34,19 @@ pub fn check_domain(domain: &str) -> Result<(), PathError> {
     if is_name(domain) { Ok(()) } else { Err(PathError("that is no domain name")) }
 }
 
+/// A domain name as it comes over the wire, checked, and with A-labels for labels of other scripts
+/// (RFC 6531 3.2). The case of ASCII stays.
+pub(super) fn wire_form(domain: &str) -> Result<Cow<'_, str>, PathError> {
+    if domain.is_ascii() {
+        check_domain(domain)?;
+        return Ok(Cow::Borrowed(domain));
+    }
+    let form = to_ascii(domain, Hyphens::CheckFirstLast);
+    let form = form.ok_or(PathError("the domain has no A-label"))?;
+    check_domain(&form)?;
+    Ok(Cow::Owned(form))
+}
+
 /// The one form of an address literal, written as RFC 5952 says and with the tag as IANA has it.
 pub(super) fn literal_form(literal: &str) -> Result<String, PathError> {
     let inside = literal.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or("");
@@ -70,8 +83,12 @@ pub fn parse_name(text: &str) -> Result<String, String> {
 /// A name in other scripts with its A-labels (UTS 46), if it has them. Hyphens and lengths are not
 /// checked.
 pub(super) fn a_labels(name: &str) -> Option<String> {
+    to_ascii(name, Hyphens::Allow)
+}
+
+fn to_ascii(name: &str, hyphens: Hyphens) -> Option<String> {
     Uts46::new()
-        .to_ascii(name.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore)
+        .to_ascii(name.as_bytes(), AsciiDenyList::EMPTY, hyphens, DnsLength::Ignore)
         .map(Cow::into_owned)
         .ok()
 }

@@ -2,9 +2,10 @@
 //!
 //! Promises that canonically equal forms (`<"a"@d>` and `<a@d>`) are the same value, that the case
 //! of a local part is kept and that of a domain does not count, nor how an address literal is
-//! spelt, that reading one from text without quotes allocates once, and that a clone allocates
-//! nothing. Refuses empty local parts (erratum 5414), stray dots outside quotes, control characters
-//! and 8-bit octets.
+//! spelt, that reading one from ASCII without quotes allocates once, and that a clone allocates
+//! nothing. A local part in UTF-8 stays as it came (RFC 6531 3.3); whether a transaction may have one
+//! says the session. Refuses empty local parts (erratum 5414), stray dots outside quotes, control
+//! characters, and local parts in UTF-8 of more than 64 octets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,8 +14,12 @@ use std::sync::Arc;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-use super::domain::{check_domain, literal_form};
+use super::domain::{check_domain, literal_form, wire_form};
 use super::path::PathError;
+
+/// Longest local part in UTF-8, in octets (RFC 6531 3.2, rfc5321bis 4.5.3.1.1). Longer ones in ASCII
+/// are in use.
+const UTF8_LOCAL_OCTETS_MAX: usize = 64;
 
 /// A mailbox: a local part, unquoted, and the one form of a domain (see [`super::domain`]).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,15 +38,13 @@ impl Mailbox {
         if local_part.is_empty() {
             return Err(PathError("the local part is empty"));
         }
-        if !local_part.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
-            return Err(PathError("the local part holds octets that need SMTPUTF8"));
-        }
+        check_local_part(local_part)?;
         let quoted = !is_dot_string(local_part);
         if domain.starts_with('[') {
             let text = format!("{local_part}@{}", literal_form(domain)?).into();
             return Ok(Self { text, local_octets: local_part.len(), quoted });
         }
-        check_domain(domain)?;
+        let domain = wire_form(domain)?;
         Ok(Self::of(&format!("{local_part}@{domain}"), local_part.len(), quoted))
     }
 
@@ -61,7 +64,13 @@ impl Mailbox {
         self.text.get(..self.local_octets).unwrap_or_default()
     }
 
-    /// The domain in lower case, or an address literal in its one form, with its brackets.
+    /// Whether it can be named only where SMTPUTF8 is offered (RFC 6531 3.1). A domain never needs
+    /// that: it has A-labels.
+    pub fn needs_utf8(&self) -> bool {
+        !self.text.is_ascii()
+    }
+
+    /// The domain in lower case and A-labels, or an address literal in its one form, with its brackets.
     pub fn domain(&self) -> &str {
         self.text.get(self.local_octets + 1..).unwrap_or_default()
     }
@@ -106,7 +115,7 @@ impl FromStr for Mailbox {
             return Err(PathError("the local part needs quotes or has a stray dot"));
         }
         let domain = domain.ok_or(NO_DOMAIN)?;
-        if domain.starts_with('[') {
+        if domain.starts_with('[') || !text.is_ascii() {
             return Self::new(local_part, domain);
         }
         check_domain(domain)?;
@@ -155,14 +164,25 @@ pub(super) fn take_quoted(inside: &str) -> Result<(String, &str), PathError> {
     Err(PathError("a quoted local part ends with a quote"))
 }
 
-/// Whether a local part needs no quotes (rfc5321bis 4.1.2, `Dot-string`).
+/// What no local part holds, quoted or not.
+fn check_local_part(local_part: &str) -> Result<(), PathError> {
+    if local_part.chars().any(char::is_control) {
+        return Err(PathError("the local part holds control characters"));
+    }
+    if !local_part.is_ascii() && local_part.len() > UTF8_LOCAL_OCTETS_MAX {
+        return Err(PathError("a local part in UTF-8 has at most 64 octets"));
+    }
+    Ok(())
+}
+
+/// Whether a local part needs no quotes (rfc5321bis 4.1.2, `Dot-string`, and RFC 6531 3.3).
 fn is_dot_string(text: &str) -> bool {
     let mut after_dot = true;
     for octet in text.bytes() {
         match octet {
             b'.' if after_dot => return false,
             b'.' => after_dot = true,
-            _ if is_atom_octet(octet) => after_dot = false,
+            _ if is_atom_octet(octet) || !octet.is_ascii() => after_dot = false,
             _ => return false,
         }
     }
@@ -201,6 +221,24 @@ mod tests {
             let listed = octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet);
             assert_eq!(is_atom_octet(octet), listed, "{octet}");
         }
+    }
+
+    #[test]
+    fn a_domain_in_another_script_is_its_a_labels() {
+        let read = |text: &str| text.parse::<Mailbox>();
+        let same = read("ü@BÜCHER.example").unwrap();
+        assert_eq!(same.to_string(), "ü@xn--bcher-kva.example");
+        assert_eq!(read("ü@xn--Bcher-kva.example").unwrap(), same);
+        assert_eq!(read("ü@bu\u{308}cher。example").unwrap(), same);
+        assert_ne!(read("u\u{308}@bücher.example").unwrap(), same, "the local part is not ours");
+        assert!(!read("u@bücher.example").unwrap().needs_utf8());
+        for bad in ["a@bü_\u{fdd0}.example", "a@-ü.example", "a@ü..example", "a@[ü]", "a@ü b", "ü@"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert!(read(&format!("{}@d.example", "ü".repeat(32))).is_ok());
+        assert!(read(&format!("{}@d.example", "ü".repeat(33))).is_err());
+        assert!(read(&format!("a@{}.example", "ü".repeat(60))).is_err(), "A-labels are counted");
     }
 
     #[test]
@@ -249,15 +287,23 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_printed_as_the_same(text in "[ -~]{0,12}@?[ -~]{0,12}") {
+        fn a_local_part_in_utf8_stays_as_it_came(local_part in "[ -~¡-\u{10ffff}]{1,16}") {
+            let meant = Mailbox::new(&local_part, "d.example").unwrap();
+            prop_assert_eq!(meant.local_part(), &local_part);
+            prop_assert_eq!(meant.needs_utf8(), !local_part.is_ascii());
+            prop_assert_eq!(&meant.to_string().parse::<Mailbox>().unwrap(), &meant);
+        }
+
+        #[test]
+        fn what_is_read_is_printed_as_the_same(text in "[ -~é例。]{0,12}@?[ -~é例。]{0,12}") {
             if let Ok(mailbox) = text.parse::<Mailbox>() {
                 prop_assert_eq!(mailbox.to_string().parse::<Mailbox>(), Ok(mailbox));
             }
         }
 
         #[test]
-        fn no_8bit_octet_and_no_control_passes(
-            before in "[a-z]{0,3}", odd in "[\\x00-\\x1f\\x7f-\\u{10ffff}]", after in "[a-z]{1,3}",
+        fn no_control_passes(
+            before in "[a-zé]{0,3}", odd in "[\\x00-\\x1f\\x7f-\\u{9f}]", after in "[a-z]{1,3}",
         ) {
             for text in [
                 format!("{before}{odd}{after}@d.example"),
