@@ -66,6 +66,9 @@ pub struct Envelope {
     /// An octet of the content has the eighth bit set, declared or not.
     #[serde(rename = "8bit", default, skip_serializing_if = "is_false")]
     pub eight_bit: bool,
+    /// An octet of the header has it.
+    #[serde(rename = "8bit-header", default, skip_serializing_if = "is_false")]
+    pub eight_bit_header: bool,
     /// A line of the content is longer than SMTP allows.
     #[serde(rename = "long", default, skip_serializing_if = "is_false")]
     pub long_lines: bool,
@@ -141,6 +144,7 @@ mod tests {
                 parameters: MailParameters::parse("BODY=8BITMIME RET=HDRS", Parameter::named)
                     .unwrap(),
                 eight_bit: true,
+                eight_bit_header: true,
                 long_lines: true,
                 session: "s1".into(),
                 origin: Origin::Relay,

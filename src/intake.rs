@@ -139,6 +139,8 @@ impl Intake {
             date: &clock::date(arrived_ms),
         }
         .write(&mut field);
+        // It names a recipient in UTF-8 only where the client did.
+        envelope.eight_bit_header = !field.is_ascii();
         Ok(Incoming {
             intake: Arc::clone(self),
             id,
@@ -280,8 +282,10 @@ impl Incoming {
         }
         let (id, arrived_ms) = (self.id, self.arrived_ms);
         let session = self.envelope.session.clone();
-        let Traits { eight_bit, long_lines } = self.traits.traits();
-        (self.envelope.eight_bit, self.envelope.long_lines) = (eight_bit, long_lines);
+        let Traits { eight_bit, eight_bit_header, long_lines } = self.traits.traits();
+        self.envelope.eight_bit = eight_bit || self.envelope.eight_bit_header;
+        self.envelope.eight_bit_header |= eight_bit_header;
+        self.envelope.long_lines = long_lines;
         let (body, permits) = self.take_body().await?;
         let message = NewMessage {
             id,
@@ -313,6 +317,7 @@ impl Incoming {
         match header::judge_start(content, complete) {
             Some(Start::Header) => Some(start),
             Some(Start::Text) => {
+                self.traits.without_header();
                 start.splice(self.trace_octets..self.trace_octets, *b"\r\n");
                 Some(start)
             }

@@ -45,6 +45,8 @@ enum Answer {
     NoSuchMailbox,
     /// The mailbox is there and takes no mail.
     Refused(String),
+    /// The mailstore takes no address in UTF-8 (RFC 6531 3.5).
+    TakesAscii,
     None(String),
 }
 
@@ -53,7 +55,7 @@ impl Answer {
         match self {
             Self::Exists => metric::Answer::Exists,
             Self::NoSuchMailbox => metric::Answer::Unknown,
-            Self::Refused(_) => metric::Answer::Refused,
+            Self::Refused(_) | Self::TakesAscii => metric::Answer::Refused,
             Self::None(_) => metric::Answer::None,
         }
     }
@@ -87,6 +89,7 @@ impl Prober {
             Answer::Exists => Ok(()),
             Answer::NoSuchMailbox => Err(reply::NO_SUCH_RECIPIENT),
             Answer::Refused(text) => Err(reply::MAILBOX_REFUSES.with_text(text)),
+            Answer::TakesAscii => Err(reply::ASCII_RECIPIENT_ONLY),
             Answer::None(_) => Err(reply::UNVERIFIABLE),
         }
     }
@@ -127,11 +130,12 @@ impl Prober {
         match &answer {
             Answer::Exists => self.cache.remember(address, Known::Exists, now_ms),
             Answer::NoSuchMailbox => self.cache.remember(address, Known::Unknown, now_ms),
-            Answer::Refused(_) | Answer::None(_) => {}
+            Answer::Refused(_) | Answer::TakesAscii | Answer::None(_) => {}
         }
         let word = match &answer {
             Answer::Exists => "exists",
             Answer::NoSuchMailbox => "no such mailbox",
+            Answer::TakesAscii => "takes no UTF-8",
             Answer::Refused(why) | Answer::None(why) => why,
         };
         event::probed(address, next_hop, word);
@@ -175,6 +179,7 @@ fn judge(answer: Result<ServerReply, String>) -> Answer {
     match answer {
         Ok(reply) if reply.is_positive() => Answer::Exists,
         Ok(reply) if reply.is_permanent() => match reply.status {
+            Some(status) if (status.subject, status.detail) == (6, 7) => Answer::TakesAscii,
             Some(status) if status.subject != 1 && status.subject != 0 => {
                 Answer::Refused(format!("the mailbox takes no mail: {}", reply.one_line()))
             }

@@ -203,7 +203,7 @@ pub async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
     let mut session = Session::refusing(Arc::new(settings.clone()), refusal, now);
     let mut octets = BytesMut::new();
     while let Some(Output::Reply(reply)) = session.poll_output(now) {
-        reply.encode(&mut octets);
+        reply.into_ascii().encode(&mut octets);
     }
     let _ = timeout(settings.limits.idle, write(&mut stream, &octets)).await;
     end(&mut stream).await;

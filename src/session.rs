@@ -168,8 +168,8 @@ enum State {
     Transaction(Transaction),
     /// Waiting for the judgement of a recipient.
     Judging(Transaction, ForwardPath, RcptParameters),
-    /// Waiting for what VRFY found.
-    Verifying(Box<Self>),
+    /// Waiting for what VRFY found, which may or may not be told in UTF-8.
+    Verifying(Box<Self>, bool),
     /// Waiting to be taken for another client.
     Impersonating(Option<Hello>),
     /// Waiting for leave to begin a handshake.
@@ -286,8 +286,8 @@ impl Session {
 
     /// Answers `Verify` with the reply to VRFY.
     pub fn handle_verification(&mut self, found: Reply, now: Instant) {
-        if let State::Verifying(state) = self.take_state(now) {
-            self.state = command::vrfy::verified(*state, found, &mut self.turn());
+        if let State::Verifying(state, utf8) = self.take_state(now) {
+            self.state = command::vrfy::verified(*state, found, utf8, &mut self.turn());
         }
     }
 

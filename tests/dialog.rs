@@ -11,7 +11,7 @@
 //! server must have closed the connection. `set size N`, `set recipients N`, `set messages N`,
 //! `set errors N`, `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`,
 //! `set none` change the settings; `set limits` offers LIMITS, `set rrvs` RRVS, `set withhold
-//! KEYWORD` offers one less; `set starttls` offers TLS, `set busy` has no room for a handshake, `set
+//! KEYWORD` offers one less, `set offer KEYWORD` what depends on the listener; `set starttls` offers TLS, `set busy` has no room for a handshake, `set
 //! submission` demands TLS and a login, `set clear` only the login, `set auth` allows one. `set hold
 //! N` lets the client have messages held for N seconds, `set deliver-by N` wants so many for what is
 //! returned when late, and `set known` makes it one that may relay. What follows
@@ -74,6 +74,8 @@ struct Facts {
     limits: bool,
     /// RRVS is offered.
     rrvs: bool,
+    /// Reserved keywords that the listener offers.
+    offered: Vec<String>,
 }
 
 struct Script {
@@ -163,9 +165,12 @@ impl Script {
         }
         values.extend(facts.limits.then(|| ("LIMITS", limits.told())));
         values.extend(facts.rrvs.then(|| ("RRVS", String::new())));
-        let listener = Listener { values, ..facts.listener.clone() };
         self.timing = facts.timing;
         let protected = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
+        let mut withheld = machine::reserved();
+        withheld.retain(|keyword| !facts.offered.contains(keyword));
+        withheld.extend(facts.listener.withheld.iter().cloned());
+        let listener = Listener { withheld, values };
         let terms = |start_tls, count| Terms {
             trusted: facts.trusted,
             known: facts.known,
@@ -235,6 +240,7 @@ impl Script {
             ["set", "deliver-by", seconds] => {
                 facts.timing.deadline_min_s = seconds.parse().unwrap();
             }
+            ["set", "offer", keyword] => facts.offered.push(keyword.to_owned()),
             ["set", "proxy"] => facts.trusted = true,
             ["set", "closed"] => settings.service = Service::Closed,
             ["set", "none"] => settings.service = Service::None,

@@ -218,6 +218,11 @@ sections! {
         /// "CHUNKING": for clients that get one wrong.
         discard_ehlo_keywords: Vec<String> as List<Keyword> = default "[]", by "rfc5321bis 2.2.1";
 
+        /// Whether SMTPUTF8 is offered: addresses and header fields may be in UTF-8. Without it: where
+        /// the role is not "mx". There it is right only if every mailstore offers it, too; Dovecot
+        /// 2.3 does not, and what it can't take would have to be returned to strangers.
+        smtputf8: Option<bool> as Flag = optional "true", by "RFC 6531";
+
         /// Whom VRFY tells which mailboxes there are: "nobody", "relay" for the networks of
         /// `[relay]`, or "anyone". Others get 252.
         vrfy: Vrfy as OneOf<Vrfy> = default r#""nobody""#, by "rfc5321bis 3.5.3";

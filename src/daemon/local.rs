@@ -122,6 +122,7 @@ fn submission(config: &Config) -> submission::Rules {
 /// The rules of a listener that knows nobody but this machine.
 fn rules(config: &Config, table: &Arc<Table>) -> Rules {
     let mut listener = Config::default().listeners.remove(0);
+    listener.smtputf8 = Some(true);
     listener.max_message_size = config.local.max_message_size;
     listener.max_recipients = RECIPIENTS_MAX;
     listener.max_errors = RECIPIENTS_MAX;

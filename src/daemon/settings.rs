@@ -258,6 +258,10 @@ fn extensions(
     if config.routes.iter().any(|route| route.eight_bit != EightBit::Convert) {
         withheld.push("BINARYMIME".to_owned());
     }
+    // Strangers' mail for a mailstore that does not offer it would have to be returned.
+    if !listener.smtputf8.unwrap_or(listener.role != Role::Mx) {
+        withheld.push("SMTPUTF8".to_owned());
+    }
     let mut values = vec![("LIMITS", limits.told())];
     if config.domains.iter().any(|domain| !domain.owners.is_empty()) {
         values.push(("RRVS", String::new()));

@@ -69,7 +69,7 @@ impl Transaction {
     pub fn probe(recipient: &str) -> Self {
         Self {
             reverse_path: String::new(),
-            parameters: MailParameters::default(),
+            parameters: MailParameters { utf8: !recipient.is_ascii(), ..MailParameters::default() },
             recipients: vec![Addressee::new(recipient)],
             size: 0,
             probe: true,
@@ -382,6 +382,8 @@ impl Dialog {
         for (index, recipient) in transaction.recipients.iter().enumerate() {
             let Addressee { path, parameters } = recipient;
             let mut rcpt = format!("RCPT TO:<{path}>");
+            let ascii = (!self.features.offers("SMTPUTF8")).then(|| parameters.in_ascii());
+            let parameters = ascii.as_ref().unwrap_or(parameters);
             parameters.write(&mut rcpt, |parameter| self.features.takes(parameter));
             self.unsent.push_back((rcpt, Expect::Rcpt(index)));
         }

@@ -3,6 +3,7 @@
 //! Promises that 2yz settles, 4yz and everything that is no reply defers, 5yz fails; with the
 //! exceptions named here. Reasons are sentences for the log, the queue listing and reports.
 
+use crate::registry::status::EnhancedStatus;
 use crate::syntax::reply::ServerReply;
 
 /// What an attempt made of one recipient.
@@ -120,6 +121,13 @@ pub fn of_binary(why: &str) -> Outcome {
 /// The outcome of long lines on a route that does not pass them.
 pub fn of_long_lines() -> Outcome {
     Outcome::Failed("5.6.0 a line is longer than 998 octets, which this route does not pass".into())
+}
+
+/// The reply that a server without SMTPUTF8 would give to an address in UTF-8 (RFC 6531 3.5), which
+/// it must not be sent.
+pub fn no_utf8_reply() -> ServerReply {
+    let lines = vec!["it offers no SMTPUTF8".to_owned()];
+    ServerReply { code: 553, status: Some(EnhancedStatus::new(5, 6, 7)), lines }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod binary;
 mod deadline;
 mod dsn;
+mod utf8;
 mod validity;
 
 pub use deadline::aged;
@@ -42,7 +43,9 @@ pub enum Security {
 
 /// What keeps a recipient of an [`aged`] message from going this way; `None` where nothing does.
 pub fn obstacle(envelope: &Envelope, recipient: &Recipient, way: &Way<'_>) -> Option<Outcome> {
-    deadline::obstacle(envelope, way).or_else(|| validity::obstacle(recipient, way))
+    deadline::obstacle(envelope, way)
+        .or_else(|| validity::obstacle(recipient, way))
+        .or_else(|| utf8::obstacle(envelope, recipient, way))
 }
 
 /// The transaction that carries an [`aged`] message of `size` octets this way, as it is or converted
@@ -56,10 +59,13 @@ pub fn transaction(
     let eight_bit = envelope.eight_bit.then_some(Body::EightBitMime);
     let body = envelope.parameters.body.filter(|body| *body != Body::SevenBit).or(eight_bit);
     let body = body.filter(|_| !is_converted);
+    let utf8 = envelope.parameters.utf8
+        || utf8::is_from_utf8(envelope)
+        || recipients.iter().any(|recipient| !recipient.path.is_ascii());
     Transaction {
         reverse_path: envelope.reverse_path.to_string(),
         // It was released already.
-        parameters: MailParameters { body, hold: None, ..envelope.parameters.clone() },
+        parameters: MailParameters { body, utf8, hold: None, ..envelope.parameters.clone() },
         recipients,
         size,
         probe: false,

@@ -181,14 +181,16 @@ pub(super) fn message(
 /// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5), and
 /// with the priority of what it is about (RFC 6710 5).
 fn addressed(to: Mailbox, eight_bit: bool, priority: Option<Priority>) -> Envelope {
-    let body = eight_bit.then_some(body::Body::EightBitMime);
     // Its header is in UTF-8 where the address is (RFC 6531 3.4).
-    let utf8 = !to.to_string().is_ascii();
+    let utf8 = to.needs_utf8();
+    let eight_bit = eight_bit || utf8;
+    let body = eight_bit.then_some(body::Body::EightBitMime);
     Envelope {
         reverse_path: ReversePath::Null,
         recipients: vec![Recipient::new(to)],
         parameters: MailParameters { body, utf8, priority, ..MailParameters::default() },
         eight_bit,
+        eight_bit_header: utf8,
         session: SESSION.to_owned(),
         origin: Origin::Report,
         ..Envelope::default()

@@ -62,7 +62,8 @@ where
     if !hello.is_positive() {
         return Err(hello.one_line());
     }
-    talk.command("MAIL FROM:<>").await?;
+    let utf8 = utf8(&hello, recipients);
+    talk.command(&format!("MAIL FROM:<>{utf8}")).await?;
     for recipient in recipients {
         replies.push(talk.command(&format!("RCPT TO:<{recipient}>")).await?);
     }
@@ -82,6 +83,13 @@ where
     }
 }
 
+/// The parameter that addresses in UTF-8 need, where it is offered (RFC 6531 3.4).
+fn utf8<'a>(hello: &ServerReply, addresses: impl IntoIterator<Item = &'a String>) -> &'static str {
+    let is_offered = hello.lines.iter().any(|line| line.eq_ignore_ascii_case("SMTPUTF8"));
+    let needs_it = addresses.into_iter().any(|address| !address.is_ascii());
+    if is_offered && needs_it { " SMTPUTF8" } else { "" }
+}
+
 async fn deliver<S>(talk: &mut Talk<S>, hello: &str, letter: &Letter) -> Result<Verdict, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -92,7 +100,8 @@ where
         return refused_whole(permanent(hello)?);
     }
     let body = if letter.content.is_ascii() { "" } else { " BODY=8BITMIME" };
-    let sender = talk.command(&format!("MAIL FROM:<{}>{body}", letter.from)).await?;
+    let utf8 = utf8(&hello, letter.recipients.iter().chain([&letter.from]));
+    let sender = talk.command(&format!("MAIL FROM:<{}>{body}{utf8}", letter.from)).await?;
     if !sender.is_positive() {
         return refused_whole(permanent(sender)?);
     }

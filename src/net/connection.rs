@@ -20,7 +20,7 @@ use super::tls::client::Secured;
 use crate::delivery::dialog::{Dialog, Output, Phase, Transaction};
 use crate::delivery::features::limits::{ServerLimits, Spent};
 use crate::delivery::finding::Finding;
-use crate::delivery::outcome::Outcome;
+use crate::delivery::outcome::{self, Outcome};
 use crate::delivery::relay::Way;
 use crate::syntax::content::Encoder;
 use crate::syntax::reply::ServerReply;
@@ -112,6 +112,9 @@ impl Connection {
 
     /// Asks whether the next hop takes a recipient: its reply to RCPT, or why there is none.
     pub async fn ask(&mut self, recipient: &str) -> Result<ServerReply, String> {
+        if !recipient.is_ascii() && !self.way().features.offers("SMTPUTF8") {
+            return Ok(outcome::no_utf8_reply());
+        }
         let outcomes = self.transact(Transaction::probe(recipient), &mut NoContent).await;
         self.dialog.take_probe_reply().ok_or_else(|| match outcomes.into_iter().next() {
             Some(Outcome::Deferred(why) | Outcome::Failed(why)) => why,

@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn the_reply_is_what_is_kept_today() {
         let kept = "\nPIPELINING\nSIZE 1000\n8BITMIME\nENHANCEDSTATUSCODES\nHELP\nCHUNKING\n\
-                    BINARYMIME\nDELIVERBY\nDSN\nMT-PRIORITY";
+                    BINARYMIME\nDELIVERBY\nDSN\nSMTPUTF8\nMT-PRIORITY";
         let attributes = "\nXCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT";
         for (protocol, trusted, offer) in offers() {
             let more = if trusted && protocol == Protocol::Smtp { attributes } else { "" };
@@ -381,11 +381,11 @@ mod tests {
         let terms = Terms { listener: &listener, ..Terms::new(Protocol::Smtp, 1000) };
         let offer = Offer::new(&terms);
         let left = "\nPIPELINING\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING\nBINARYMIME\n\
-                    DELIVERBY\nDSN\nMT-PRIORITY";
+                    DELIVERBY\nDSN\nSMTPUTF8\nMT-PRIORITY";
         assert_eq!(offer.ehlo_text(), left);
         assert_eq!(offer.mail_parameter("SIZE"), None);
         assert_eq!(offer.mail_parameter("BODY"), Some(Parameter::Body));
-        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17 + 16 + 17 + 116 + 15);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 17 + 16 + 17 + 116 + 10 + 15);
     }
 
     #[test]
@@ -426,11 +426,11 @@ mod tests {
         assert_eq!(offer.mail_parameter("Body"), Some(Parameter::Body));
         assert_eq!(offer.mail_parameter("ret"), Some(Parameter::Ret));
         assert_eq!(offer.rcpt_parameter("notify"), Some(Parameter::Notify));
-        for other in ["ORCPT", "SMTPUTF8", "AUTH", "MADE-UP", ""] {
+        for other in ["ORCPT", "REQUIRETLS", "AUTH", "MADE-UP", ""] {
             assert_eq!(offer.mail_parameter(other), None, "{other}");
         }
         assert_eq!(offer.rcpt_parameter("SIZE"), None);
-        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17 + 16 + 17 + 116 + 15);
+        assert_eq!(offer.octets_max(Verb::Mail), 1024 + 26 + 17 + 16 + 17 + 116 + 10 + 15);
         assert_eq!(offer.octets_max(Verb::Rcpt), 1024 + 536);
     }
 

@@ -34,6 +34,16 @@ impl Reply {
         Self { code: self.code, status: self.status, text: text.into() }
     }
 
+    /// The same in ASCII: most replies may hold nothing else (RFC 6531 3.7.4.2).
+    #[must_use]
+    pub fn into_ascii(mut self) -> Self {
+        if !self.text.is_ascii() {
+            let ascii = |character: char| if character.is_ascii() { character } else { '?' };
+            self.text = self.text.chars().map(ascii).collect::<String>().into();
+        }
+        self
+    }
+
     /// A refusal for good as one for now: 450, with the same subject and detail.
     pub fn softened(&self) -> Self {
         match self.status {
@@ -165,6 +175,9 @@ replies! {
     QUEUED = 250 [2 0 0] "queued";
     /// VRFY, which tells nobody who lives here (rfc5321bis 3.5.3, 7.3).
     NOT_VERIFIED = 252 [2 0 0] "try to send to it";
+    /// VRFY of what has a name in UTF-8, where the client has not said that it reads that (RFC 6531
+    /// 3.7.4.2).
+    VERIFIED_IN_UTF8 = 252 [2 6 8] "its name is in UTF-8: ask with SMTPUTF8";
     /// HELP; the text lists the verbs.
     HELP = 214 [2 0 0] "see rfc5321";
     /// DATA.
@@ -254,6 +267,12 @@ replies! {
     BAD_SENDER = 501 [5 1 7] "sender address can't be read";
     /// A forward-path that is no path.
     BAD_RECIPIENT = 501 [5 1 3] "recipient address can't be read";
+    /// A reverse-path in UTF-8 in a transaction without SMTPUTF8 (RFC 6531 3.5).
+    UNDECLARED_SENDER = 550 [5 6 7] "an address in UTF-8 needs the parameter SMTPUTF8";
+    /// A forward-path in UTF-8 in a transaction without SMTPUTF8 (RFC 6531 3.5).
+    UNDECLARED_RECIPIENT = 553 [5 6 7] "an address in UTF-8 needs the parameter SMTPUTF8";
+    /// A recipient in UTF-8 whose mailstore does not offer SMTPUTF8 (RFC 6531 3.5).
+    ASCII_RECIPIENT_ONLY = 553 [5 6 7] "the mailstore of this address takes no UTF-8 in addresses";
     /// A path that names the hosts on its way, where that is refused (rfc5321bis appendix D).
     SOURCE_ROUTE = 553 [5 1 3] "name the mailbox, not the way to it";
     /// VRFY of a local part that several domains may have (rfc5321bis 3.5.1).

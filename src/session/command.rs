@@ -32,7 +32,9 @@ pub(super) fn handle(state: State, command: Command, turn: &mut Turn<'_>) -> Sta
         Command::Mail { reverse_path, parameters } => {
             mail::mail(state, reverse_path, parameters, turn)
         }
-        Command::Rcpt { path, parameters } => rcpt::rcpt(state, (path, parameters), turn),
+        Command::Rcpt { path, utf8, parameters } => {
+            rcpt::rcpt(state, (path, parameters), utf8, turn)
+        }
         Command::Data => data::data(state, turn),
         Command::Bdat(chunk) => bdat::bdat(state, chunk, turn),
         Command::BadBdat(refusal) => {
@@ -43,7 +45,7 @@ pub(super) fn handle(state: State, command: Command, turn: &mut Turn<'_>) -> Sta
         Command::Rset => rset::rset(state, turn),
         Command::Noop => noop::noop(state, turn),
         Command::Quit => quit::quit(turn),
-        Command::Vrfy(text) => vrfy::vrfy(state, text, turn),
+        Command::Vrfy { text, utf8 } => vrfy::vrfy(state, text, utf8, turn),
         Command::Help(topic) => help::help(state, &topic, turn),
         Command::StartTls => starttls::starttls(state, turn),
         Command::Auth { mechanism, initial } => auth::auth(state, mechanism, initial, turn),

@@ -66,6 +66,11 @@ impl Transaction {
         self.parameters.body == Some(Body::BinaryMime)
     }
 
+    /// Whether the client said SMTPUTF8.
+    pub(super) fn is_utf8(&self) -> bool {
+        self.parameters.utf8
+    }
+
     /// How many copies or answers it comes to.
     pub(super) fn recipients(&self) -> usize {
         self.recipients.len().max(self.answered.len())

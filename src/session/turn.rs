@@ -22,8 +22,18 @@ impl Turn<'_> {
         self.answer(reply);
     }
 
+    /// The same where the client has said that it reads UTF-8 here (RFC 6531 3.7.4.2).
+    pub(super) fn reply_in_utf8(&mut self, reply: Reply) {
+        *self.errors += usize::from(reply.is_permanent());
+        self.put(reply);
+    }
+
     /// Gives one of possibly many replies to content, whose refusal is not the client's error.
     pub(super) fn answer(&mut self, reply: Reply) {
+        self.put(reply.into_ascii());
+    }
+
+    fn put(&mut self, reply: Reply) {
         count(self.stage, &reply);
         self.outputs.push_back(Output::Reply(reply));
     }

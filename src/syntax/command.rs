@@ -3,8 +3,9 @@
 //! Promises that a line gives either a command or the reply that refuses it, with nothing done in
 //! between, and that only what the client was offered is understood. Lenient where real clients
 //! need it: trailing white space, a space after `FROM:` and `TO:`, paths without brackets, odd host
-//! names; a strict grammar refuses all but the first of these, and source routes. Refuses octets
-//! above 127 and control characters.
+//! names; a strict grammar refuses all but the first of these, and source routes. Refuses control
+//! characters, and octets above 127 but for the paths and the parameters of commands that SMTPUTF8
+//! lets have UTF-8 (RFC 6531 3.3).
 
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub enum Command {
     Rcpt {
         /// Whom it is for.
         path: ForwardPath,
+        /// It holds UTF-8, which only SMTPUTF8 allows.
+        utf8: bool,
         /// What is asked for this recipient.
         parameters: RcptParameters,
     },
@@ -51,8 +54,13 @@ pub enum Command {
     Noop,
     /// QUIT
     Quit,
-    /// VRFY, with what it asks for.
-    Vrfy(Box<str>),
+    /// VRFY
+    Vrfy {
+        /// What it asks for.
+        text: Box<str>,
+        /// The reply may hold UTF-8 (RFC 6531 3.7.4.2).
+        utf8: bool,
+    },
     /// HELP, with its topic.
     Help(Box<str>),
     /// STARTTLS
@@ -105,20 +113,28 @@ impl Grammar<'_> {
 
     fn parse_line(self, line: &[u8]) -> Result<Command, Reply> {
         let octets = line.len() + 2;
-        if !line.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\t')) {
+        let line = str::from_utf8(line).map_err(|_| reply::BAD_OCTETS)?;
+        if line.chars().any(|character| character.is_control() && character != '\t') {
             return Err(reply::BAD_OCTETS);
         }
-        let line = str::from_utf8(line.trim_ascii_end()).map_err(|_| reply::BAD_OCTETS)?;
+        let line = line.trim_ascii_end();
         let (name, argument) = line.split_once(' ').unwrap_or((line, ""));
         let verb = match self.offer.verb(name.as_bytes()) {
             Known::Served(verb) => verb,
             Known::Refused => return Err(reply::NOT_SERVED),
             Known::Unknown => return Err(reply::UNKNOWN_VERB),
         };
+        if !line.is_ascii() && !self.takes_utf8(verb) {
+            return Err(reply::BAD_OCTETS);
+        }
         if octets > self.offer.octets_max(verb) {
             return Err(reply::LINE_TOO_LONG);
         }
         self.parse_argument(verb, argument.trim_start())
+    }
+
+    fn takes_utf8(self, verb: Verb) -> bool {
+        matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Vrfy) && self.offer.offers("SMTPUTF8")
     }
 
     fn parse_argument(self, verb: Verb, argument: &str) -> Result<Command, Reply> {
@@ -133,8 +149,7 @@ impl Grammar<'_> {
             Verb::Quit => bare(argument, Command::Quit),
             Verb::Noop => Ok(Command::Noop),
             Verb::Help => Ok(Command::Help(argument.into())),
-            Verb::Vrfy if argument.is_empty() => Err(reply::BAD_ARGUMENT.with_text("verify what?")),
-            Verb::Vrfy => Ok(Command::Vrfy(argument.into())),
+            Verb::Vrfy => self.parse_vrfy(argument),
             Verb::StartTls => bare(argument, Command::StartTls),
             Verb::Auth => parse_auth(argument),
             Verb::Xclient => xclient::parse(argument)
@@ -166,6 +181,9 @@ impl Grammar<'_> {
             return Err(reply::BAD_VALUE
                 .with_text("BODY takes 7BIT, 8BITMIME or, where it is offered, BINARYMIME"));
         }
+        if !argument.is_ascii() && !parameters.utf8 {
+            return Err(reply::UNDECLARED_SENDER);
+        }
         Ok(Command::Mail { reverse_path, parameters })
     }
 
@@ -175,7 +193,22 @@ impl Grammar<'_> {
         let path = path::parse_qualified(inside, self.domain, path::parse_forward_path);
         let path = path.map_err(refuse)?;
         let parameters = RcptParameters::parse(words, |name| self.offer.rcpt_parameter(name))?;
-        Ok(Command::Rcpt { path, parameters })
+        Ok(Command::Rcpt { path, utf8: !argument.is_ascii(), parameters })
+    }
+
+    /// SMTPUTF8 may come last (RFC 6531 3.7.4.2). Where it is not offered it is what is asked for.
+    fn parse_vrfy(self, argument: &str) -> Result<Command, Reply> {
+        let word = argument.rsplit_once(' ').filter(|(_, word)| {
+            word.eq_ignore_ascii_case("SMTPUTF8") && self.takes_utf8(Verb::Vrfy)
+        });
+        let (text, utf8) = word.map_or((argument, false), |(text, _)| (text.trim_end(), true));
+        if text.is_empty() {
+            return Err(reply::BAD_ARGUMENT.with_text("verify what?"));
+        }
+        if !text.is_ascii() && !utf8 {
+            return Err(reply::UNDECLARED_RECIPIENT);
+        }
+        Ok(Command::Vrfy { text: text.into(), utf8 })
     }
 
     /// Splits `FROM:<path> parameters` into what is between the brackets and the parameters.
@@ -245,7 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::offer::{Protocol, Terms};
+    use crate::registry::offer::{Listener, Protocol, Terms};
 
     fn parse(line: &[u8], strict: bool) -> Result<Command, Reply> {
         let offer = Offer::new(&Terms::new(Protocol::Smtp, 1000));
@@ -360,6 +393,55 @@ mod tests {
         for line in ["EHLO host", "EHLO [192.0.2.1]", "EHLO [IPv6:2001:db8::1]", "NOOP  "] {
             assert_eq!(code(line, true), 250, "{line}");
         }
+    }
+
+    #[test]
+    fn utf8_is_for_paths_that_declare_it() {
+        for (line, expected) in [
+            ("MAIL FROM:<ü@bücher.example> SMTPUTF8", 250),
+            ("MAIL FROM:<a@b.example> smtputf8", 250),
+            ("MAIL FROM:<ü@b.example>", 550),
+            ("MAIL FROM:<a@bücher.example> SIZE=1", 550),
+            ("MAIL FROM:<a@b.example> SMTPUTF8=", 501),
+            ("MAIL FROM:<a@b.example> SMTPUTF8=1", 501),
+            ("MAIL FROM:<a@b.example> SMTPUTF8 SMTPUTF8", 501),
+            ("MAIL FROM:<a@b_\u{fdd0}.example> SMTPUTF8", 501),
+            ("RCPT TO:<ü@b.example>", 250),
+            ("RCPT TO:<\"ü x\"@[IPv6:2001:db8::1]>", 250),
+            ("RCPT TO:<a@b.example> SMTPUTF8", 555),
+            ("RCPT TO:<\u{85}@b.example>", 500),
+            ("VRFY ü SMTPUTF8", 250),
+            ("VRFY ü", 553),
+            ("VRFY SMTPUTF8", 250),
+            ("VRFY  SMTPUTF8 smtputf8", 250),
+            ("NOOP ü", 500),
+            ("HELP ü", 500),
+            ("EHLO ü.example", 500),
+            ("DATA ü", 500),
+            ("ÜBER", 500),
+        ] {
+            assert_eq!(code(line, false), expected, "{line}");
+        }
+        assert_eq!(parse(b"RCPT TO:<\xfc@b.example>", false), Err(reply::BAD_OCTETS));
+        let command = parse("RCPT TO:<ü@bücher.example>".as_bytes(), false).unwrap();
+        let Command::Rcpt { path, utf8, .. } = command else { panic!("{command:?}") };
+        assert_eq!((path.to_string().as_str(), utf8), ("ü@xn--bcher-kva.example", true));
+        let command = parse(b"RCPT TO:<a@xn--bcher-kva.example>", false).unwrap();
+        assert!(matches!(command, Command::Rcpt { utf8: false, .. }));
+    }
+
+    #[test]
+    fn where_it_is_not_offered_there_is_none() {
+        let listener = Listener { withheld: vec!["SMTPUTF8".into()], ..Listener::default() };
+        let offer = Offer::new(&Terms { listener: &listener, ..Terms::new(Protocol::Smtp, 1000) });
+        let code = |line: &str| {
+            let read = Grammar { offer: &offer, strict: false }.parse(line.as_bytes());
+            read.map_or_else(|refusal| refusal.code, |_| 250)
+        };
+        assert_eq!(code("MAIL FROM:<ü@b.example> SMTPUTF8"), 500);
+        assert_eq!(code("MAIL FROM:<a@b.example> SMTPUTF8"), 555);
+        assert_eq!(code("RCPT TO:<ü@b.example>"), 500);
+        assert_eq!(code("VRFY a SMTPUTF8"), 250, "it is what is asked for");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum ContentFault {
 pub struct Traits {
     /// An octet has the eighth bit set.
     pub eight_bit: bool,
+    /// An octet of the header has it.
+    pub eight_bit_header: bool,
     /// A line has more than 998 octets beside its CRLF (rfc5321bis 4.5.3.1.6).
     pub long_lines: bool,
 }
@@ -40,6 +42,16 @@ pub struct Traits {
 pub struct TraitReader {
     traits: Traits,
     line_octets: usize,
+    header: HeaderPlace,
+}
+
+/// How far the header has been seen.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum HeaderPlace {
+    #[default]
+    LineStart,
+    Line,
+    Over,
 }
 
 /// Longest line with its CRLF (rfc5321bis 4.5.3.1.6).
@@ -49,6 +61,7 @@ impl TraitReader {
     /// Looks at the next piece.
     pub fn look(&mut self, mut piece: &[u8]) {
         self.traits.eight_bit |= !piece.is_ascii();
+        self.look_for_header(piece);
         // No line is long as long as there is an LF in each window that starts where one ended.
         while !self.traits.long_lines {
             let window = piece.get(..LINE_OCTETS_MAX.saturating_sub(self.line_octets));
@@ -64,6 +77,26 @@ impl TraitReader {
                 }
             }
         }
+    }
+
+    /// Looks at what belongs to the header, up to the empty line.
+    fn look_for_header(&mut self, piece: &[u8]) {
+        for octet in piece {
+            self.header = match (self.header, octet) {
+                (HeaderPlace::Over, _) => return,
+                (HeaderPlace::LineStart, b'\n') => HeaderPlace::Over,
+                (HeaderPlace::Line, b'\n') => HeaderPlace::LineStart,
+                (place, b'\r') => place,
+                _ => HeaderPlace::Line,
+            };
+            self.traits.eight_bit_header |= !octet.is_ascii();
+        }
+    }
+
+    /// Tells that what was taken for a header is none.
+    pub fn without_header(&mut self) {
+        self.traits.eight_bit_header = false;
+        self.header = HeaderPlace::Over;
     }
 
     /// The traits of what was looked at.

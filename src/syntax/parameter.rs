@@ -118,6 +118,13 @@ impl MailParameters {
 }
 
 impl RcptParameters {
+    /// The same for a server that does not offer SMTPUTF8.
+    #[must_use]
+    pub fn in_ascii(&self) -> Self {
+        let original = self.original.as_ref().map(OriginalRecipient::in_ascii);
+        Self { original, ..self.clone() }
+    }
+
     /// Reads the words behind the path; `known` tells what a name is.
     ///
     /// # Errors

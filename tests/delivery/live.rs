@@ -60,7 +60,8 @@ fn start(script: &str, port: u16) -> Daemon {
          recipients = \"any\"\n[queue]\nretry_next_hop = [\"1h\"]\n[timeout]\n{times}"
     );
     let site = Site::new();
-    let text = site.configuration(&Parts { tables: &tables, ..Parts::default() });
+    let listener = "smtputf8 = true";
+    let text = site.configuration(&Parts { listener, tables: &tables, ..Parts::default() });
     Daemon::start_at(site, &text.replace(HOSTNAME, "mx.example"))
 }
 

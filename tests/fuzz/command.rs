@@ -43,6 +43,10 @@ pub(crate) const WORDS: &[&str] = &[
     "18446744073709551616",
     "\t",
     "é",
+    "<ü@bücher.example>",
+    "<u@例子.example>",
+    "\u{85}",
+    "\u{feff}",
     " NOTIFY=NEVER",
     " SMTPUTF8",
     "STARTTLS",
@@ -79,7 +83,7 @@ pub(crate) fn print(command: &Command) -> String {
             parameters.write(&mut line, |_| true);
             line
         }
-        Command::Rcpt { path, parameters } => {
+        Command::Rcpt { path, parameters, .. } => {
             let mut line = format!("RCPT TO:<{path}>");
             parameters.write(&mut line, |_| true);
             line
@@ -92,7 +96,9 @@ pub(crate) fn print(command: &Command) -> String {
         Command::Rset => "RSET".into(),
         Command::Noop => "NOOP".into(),
         Command::Quit => "QUIT".into(),
-        Command::Vrfy(whom) => format!("VRFY {whom}"),
+        Command::Vrfy { text, utf8 } => {
+            format!("VRFY {text}{}", if *utf8 { " SMTPUTF8" } else { "" })
+        }
         Command::Help(topic) => format!("HELP {topic}"),
         Command::StartTls => "STARTTLS".into(),
         Command::Auth { mechanism, initial } => {
@@ -147,12 +153,23 @@ fn check_by(parse: fn(&[u8]) -> Result<Command, Reply>, line: &[u8], random: &mu
     match read {
         Ok(Command::BadBdat(refusal)) | Err(refusal) => check_refusal(&refusal),
         Ok(command) => {
-            assert!(
-                line.iter()
-                    .all(|octet| matches!(octet, b' '..=b'~') || octet.is_ascii_whitespace())
-            );
+            let text = str::from_utf8(line).expect("a command is text");
+            assert!(!text.contains(|c: char| c.is_control() && c != '\t'));
+            let declared = match &command {
+                Command::Mail { parameters, .. } => parameters.utf8,
+                Command::Rcpt { utf8, .. } | Command::Vrfy { utf8, .. } => *utf8,
+                _ => false,
+            };
+            assert!(text.is_ascii() || declared, "{text}");
             let printed = print(&command);
-            assert_eq!(parse(printed.as_bytes()), Ok(command), "{printed}");
+            // A domain in UTF-8 has become its A-labels, so that nothing may be left to declare.
+            let again = parse(printed.as_bytes()).map(|mut again| {
+                if let (Command::Rcpt { utf8, .. }, true) = (&mut again, declared) {
+                    *utf8 = true;
+                }
+                again
+            });
+            assert_eq!(again, Ok(command), "{printed}");
         }
     }
 }

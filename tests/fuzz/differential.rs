@@ -56,7 +56,7 @@ fn ours(line: &[u8]) -> Meaning {
         Ok(Command::Rset) => Meaning::Other("RSET"),
         Ok(Command::Noop) => Meaning::Other("NOOP"),
         Ok(Command::Quit) => Meaning::Other("QUIT"),
-        Ok(Command::Vrfy(_)) => Meaning::Other("VRFY"),
+        Ok(Command::Vrfy { .. }) => Meaning::Other("VRFY"),
         Ok(Command::Help(_)) => Meaning::Other("HELP"),
         Ok(Command::StartTls) => Meaning::Other("STARTTLS"),
         Ok(Command::Auth { .. }) => Meaning::Other("AUTH"),

@@ -2,7 +2,7 @@
 //!
 //! Promises that all that was said and accepted is kept, in order. The judge accepts recipients of
 //! `local.example` other than `nobody`, defers `later`, and refuses the rest; a message for `full` is
-//! put off after its content. Handshakes succeed at once; the one user is `ann` with `secret`, and
+//! put off after its content; VRFY knows `boss` by a name in UTF-8. Handshakes succeed at once; the one user is `ann` with `secret`, and
 //! `later` can't be told now. SCRAM-SHA-256 stands for a mechanism with empty challenges.
 
 #![allow(dead_code, reason = "each test target uses its own share")]
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use angarium::envelope::Envelope;
 use angarium::policy::timing;
 use angarium::registry::mechanism::Mechanism;
-use angarium::registry::offer::{Offer, Protocol, Terms};
+use angarium::registry::offer::{Listener, Offer, Protocol, Terms};
 use angarium::registry::reply::{self, Reply};
 use angarium::session::limit::Limits;
 use angarium::session::{Demand, Output, Service, Session, Settings, Standing};
@@ -30,6 +30,11 @@ pub const NOW_MS: u64 = 1_772_600_767_089;
 pub const OPENING: &str = "EHLO c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<u@local.example>\r\n\
                            DATA\r\n";
 
+/// What a listener offers only by its configuration or its routes.
+pub fn reserved() -> Vec<String> {
+    vec!["SMTPUTF8".to_owned()]
+}
+
 /// Settings that let nearly everything happen.
 pub fn settings(bare_line_ends: BareLineEnds) -> Settings {
     let limits = Limits {
@@ -39,10 +44,12 @@ pub fn settings(bare_line_ends: BareLineEnds) -> Settings {
         errors_max: 1_000,
         idle: Duration::from_secs(300),
     };
+    let listener = Listener { withheld: reserved(), values: Vec::new() };
+    let terms = Terms::new(Protocol::Smtp, limits.message_octets_max);
     Settings {
         hostname: "mx.example".into(),
         protocol: Protocol::Smtp,
-        offer: Arc::new(Offer::new(&Terms::new(Protocol::Smtp, limits.message_octets_max))),
+        offer: Arc::new(Offer::new(&Terms { listener: &listener, ..terms })),
         limits,
         bare_line_ends,
         strict: false,
@@ -240,6 +247,9 @@ impl Machine {
 fn verify(text: &str) -> Reply {
     let Ok(mailbox) = text.trim_matches(['<', '>']).parse() else { return reply::AMBIGUOUS };
     match judge(&ForwardPath::Mailbox(mailbox)) {
+        Ok(mailbox) if mailbox.local_part() == "boss" => {
+            reply::VERIFIED.with_text("<böß@local.example>")
+        }
         Ok(mailbox) => reply::VERIFIED.with_text(format!("<{mailbox}>")),
         Err(refusal) => refusal,
     }

@@ -71,6 +71,8 @@ pub struct Behaviour {
     pub offers: Vec<String>,
     /// Offers DSN.
     pub dsn: bool,
+    /// Offers SMTPUTF8.
+    pub utf8: bool,
     /// Cuts every connection when content holds this text, as a process that dies of it would.
     pub poison: Option<String>,
     /// Cuts the connection there.
@@ -262,9 +264,10 @@ impl Connection {
         let eight_bit = if behaviour.seven_bit { "" } else { "250-8BITMIME\r\n" };
         let chunks = if behaviour.chunks { "250-CHUNKING\r\n250-BINARYMIME\r\n" } else { "" };
         let dsn = if behaviour.dsn { "250-DSN\r\n" } else { "" };
+        let utf8 = if behaviour.utf8 { "250-SMTPUTF8\r\n" } else { "" };
         let more: String = behaviour.offers.iter().map(|line| format!("250-{line}\r\n")).collect();
         self.say(&format!(
-            "250-store.test\r\n250-PIPELINING\r\n{eight_bit}{chunks}{dsn}{more}250 ENHANCEDSTATUSCODES"
+            "250-store.test\r\n250-PIPELINING\r\n{eight_bit}{chunks}{dsn}{utf8}{more}250 ENHANCEDSTATUSCODES"
         ))
     }
 

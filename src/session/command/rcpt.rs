@@ -11,6 +11,7 @@ use crate::syntax::path::{ForwardPath, Mailbox};
 pub(super) fn rcpt(
     state: State,
     (path, parameters): (ForwardPath, RcptParameters),
+    utf8: bool,
     turn: &mut Turn<'_>,
 ) -> State {
     let transaction = match state {
@@ -20,6 +21,9 @@ pub(super) fn rcpt(
     if !transaction.is_extended() && !parameters.is_empty() {
         let refusal = reply::UNKNOWN_PARAMETER.with_text("parameters need EHLO");
         return turn.stay(refusal, State::Transaction(transaction));
+    }
+    if utf8 && !transaction.is_utf8() {
+        return turn.stay(reply::UNDECLARED_RECIPIENT, State::Transaction(transaction));
     }
     let limit = turn.settings.limits.recipients_max;
     if transaction.recipients() >= limit {

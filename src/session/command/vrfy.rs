@@ -7,16 +7,26 @@ use super::super::turn::Turn;
 use super::super::{Output, State};
 use crate::registry::reply::{self, Reply};
 
-/// Asks for a mailbox or a local part.
-pub(super) fn vrfy(state: State, text: Box<str>, turn: &mut Turn<'_>) -> State {
+/// Asks for a mailbox or a local part; `utf8` lets the answer name it in UTF-8.
+pub(super) fn vrfy(state: State, text: Box<str>, utf8: bool, turn: &mut Turn<'_>) -> State {
     if turn.settings.verify {
-        turn.ask(Output::Verify(text), State::Verifying(Box::new(state)))
+        turn.ask(Output::Verify(text), State::Verifying(Box::new(state), utf8))
     } else {
         turn.stay(reply::NOT_VERIFIED, state)
     }
 }
 
 /// Answers with what was found, and goes on where the command came.
-pub(in super::super) fn verified(state: State, found: Reply, turn: &mut Turn<'_>) -> State {
+pub(in super::super) fn verified(
+    state: State,
+    found: Reply,
+    utf8: bool,
+    turn: &mut Turn<'_>,
+) -> State {
+    if utf8 || found.text().is_ascii() {
+        turn.reply_in_utf8(found);
+        return state;
+    }
+    let found = if found.code < 300 { reply::VERIFIED_IN_UTF8 } else { found };
     turn.stay(found, state)
 }

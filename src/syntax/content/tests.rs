@@ -83,9 +83,29 @@ fn traits_do_not_depend_on_the_pieces() {
             let cut = cut.min(content.len());
             reader.look(&content[..cut]);
             reader.look(&content[cut..]);
-            assert_eq!(reader.traits(), Traits { eight_bit: false, long_lines }, "{cut}");
+            assert_eq!(reader.traits(), Traits { long_lines, ..Traits::default() }, "{cut}");
             reader.look(b"\xe9");
             assert!(reader.traits().eight_bit);
+        }
+    }
+}
+
+#[test]
+fn the_header_ends_at_the_empty_line() {
+    for (content, expected) in [
+        (&b"Subject: \xc3\xa9\r\n\r\nx\r\n"[..], true),
+        (b"A: b\r\nSubject: \xc3\xa9", true),
+        (b"A: b\r\n\r\n\xc3\xa9\r\n", false),
+        (b"\r\n\xc3\xa9\r\n", false),
+        (b"A: b\r\n \r\n\xc3\xa9: c\r\n", true),
+        (b"A: b\r\n\r\nc\r\n\r\n\xc3\xa9: d\r\n", false),
+    ] {
+        for cut in 0..content.len() {
+            let mut reader = TraitReader::default();
+            reader.look(&content[..cut]);
+            reader.look(&content[cut..]);
+            let traits = reader.traits();
+            assert_eq!((traits.eight_bit, traits.eight_bit_header), (true, expected), "{cut}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises that ENVID and ORCPT go on exactly as they came.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use super::bad;
 use crate::registry::reply::Reply;
@@ -160,13 +160,28 @@ impl OriginalRecipient {
             return None;
         }
         let is_fine = if address_type.eq_ignore_ascii_case("utf-8") {
-            encoded.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '=')
+            is_utf8_address(encoded)
         } else {
             let is_printable = |octet: &u8| matches!(octet, b' '..=b'~');
             xtext::decode(encoded).is_some_and(|decoded| decoded.iter().all(is_printable))
         };
         let read = Self { address_type: address_type.into(), encoded: encoded.into() };
         (is_fine && !encoded.is_empty()).then_some(read)
+    }
+
+    /// The same without UTF-8: an address of type `utf-8` as its `utf-8-addr-xtext` (RFC 6533 3).
+    #[must_use]
+    pub fn in_ascii(&self) -> Self {
+        let mut encoded = String::with_capacity(self.encoded.len());
+        for character in self.encoded.chars() {
+            if character.is_ascii() {
+                encoded.push(character);
+            } else {
+                // Writing to a String cannot fail.
+                let _ = write!(encoded, "\\x{{{:X}}}", u32::from(character));
+            }
+        }
+        Self { address_type: self.address_type.clone(), encoded: encoded.into() }
     }
 
     /// The type of address.
@@ -191,6 +206,27 @@ pub fn embed(address: &str, special: impl Fn(char) -> bool) -> String {
         false => c.to_string(),
     });
     written.collect()
+}
+
+/// Whether it is a `utf-8-addr-xtext` or `utf-8-addr-unitext` (RFC 6533 3): a backslash only begins
+/// `\x{HEX}`, which stands for a character.
+fn is_utf8_address(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        rest = rest.get(character.len_utf8()..).unwrap_or_default();
+        if character == '\\' {
+            let point = rest.strip_prefix("x{").and_then(|inside| inside.split_once('}'));
+            let Some((point, after)) = point else { return false };
+            let is_hex = point.bytes().all(|octet| octet.is_ascii_hexdigit());
+            if !is_hex || u32::from_str_radix(point, 16).ok().and_then(char::from_u32).is_none() {
+                return false;
+            }
+            rest = after;
+        } else if character.is_control() || character.is_whitespace() || "+=".contains(character) {
+            return false;
+        }
+    }
+    true
 }
 
 impl fmt::Display for OriginalRecipient {
