@@ -28,7 +28,7 @@ use crate::receive::{Client, Offers, Rules};
 use crate::registry::offer;
 use crate::report;
 use crate::route::limit::Limits;
-use crate::route::next_hop::NextHop;
+use crate::route::next_hop::{NextHop, Via};
 use crate::route::{Domain, EightBit, Handling, Rule, Table};
 use crate::session;
 use crate::submission;
@@ -262,6 +262,9 @@ fn extensions(
     if !listener.smtputf8.unwrap_or(listener.role != Role::Mx) {
         withheld.push("SMTPUTF8".to_owned());
     }
+    if !keeps_tls(config) {
+        withheld.push("REQUIRETLS".to_owned());
+    }
     let mut values = vec![("LIMITS", limits.told())];
     if config.domains.iter().any(|domain| !domain.owners.is_empty()) {
         values.push(("RRVS", String::new()));
@@ -281,6 +284,18 @@ fn session_limits(listener: &config::Listener) -> session::limit::Limits {
         errors_max: listener.max_errors,
         idle: listener.idle_timeout,
     }
+}
+
+/// Whether every way that mail can take from here keeps the promise of REQUIRETLS (RFC 8689 4.2.1):
+/// reports take the same ways.
+fn keeps_tls(config: &Config) -> bool {
+    let known = &config.credentials;
+    let domains = config.domains.iter().all(|one| one.security(known).keeps_tls(&one.deliver));
+    domains
+        && config.routes.iter().all(|route| match &route.via {
+            Via::Hop(next_hop) => route.security(known).keeps_tls(next_hop),
+            Via::Discard | Via::Reject => true,
+        })
 }
 
 /// What holds for what users submit.
@@ -436,6 +451,24 @@ mod tests {
         assert_eq!(offered(""), [true, true]);
         assert_eq!(offered("eight_bit = \"bounce\""), [true, false]);
         assert_eq!(offered("eight_bit = \"send\""), [true, false]);
+    }
+
+    #[test]
+    fn requiretls_is_offered_only_where_every_way_keeps_it() {
+        let store = "[[domain]]\nname = \"d.example\"\ndeliver = \"lmtp:unix:/run/lmtp\"\n";
+        let relay = "[[route]]\nrecipient = \"*\"\nvia = \"smtp://relay.example\"\n";
+        let offers = |tables: &str| {
+            let config = Config::parse("a.toml", tables, std::iter::empty()).unwrap();
+            let withheld =
+                extensions(&config, &config.listeners[0], &session_limits(&config.listeners[0]))
+                    .withheld;
+            !withheld.iter().any(|keyword| keyword == "REQUIRETLS")
+        };
+        assert!(offers(store));
+        assert!(!offers(&format!("{store}{relay}")));
+        assert!(!offers(&format!("{store}{relay}tls = \"encrypt\"\n")));
+        assert!(offers(&format!("{store}{relay}tls = \"verify\"\n")));
+        assert!(!offers(&store.replace("lmtp:unix:/run/lmtp", "lmtp://store.example")));
     }
 
     #[test]

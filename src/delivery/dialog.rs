@@ -331,12 +331,14 @@ impl Dialog {
 
     /// What the rules of relaying ask of this connection.
     pub fn way(&self) -> Way<'_> {
+        let is_final = self.protocol == Protocol::Lmtp;
         let security = match &self.channel {
+            _ if is_final && self.wishes.is_local => Security::Local,
             None => Security::Clear,
             Some(channel) if channel.verified => Security::Verified,
             Some(_) => Security::Encrypted,
         };
-        Way { features: &self.features, is_final: self.protocol == Protocol::Lmtp, security }
+        Way { features: &self.features, is_final, security }
     }
 
     /// Whether the connection is of no more use.

@@ -7,6 +7,7 @@
 pub mod binary;
 mod deadline;
 mod dsn;
+mod require_tls;
 mod utf8;
 mod validity;
 
@@ -39,6 +40,8 @@ pub enum Security {
     Encrypted,
     /// TLS with the next hop that was meant.
     Verified,
+    /// It leads to a mailstore on this machine, which needs none.
+    Local,
 }
 
 /// What keeps a recipient of an [`aged`] message from going this way; `None` where nothing does.
@@ -46,6 +49,7 @@ pub fn obstacle(envelope: &Envelope, recipient: &Recipient, way: &Way<'_>) -> Op
     deadline::obstacle(envelope, way)
         .or_else(|| validity::obstacle(recipient, way))
         .or_else(|| utf8::obstacle(envelope, recipient, way))
+        .or_else(|| require_tls::obstacle(envelope, way))
 }
 
 /// The transaction that carries an [`aged`] message of `size` octets this way, as it is or converted

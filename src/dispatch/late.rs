@@ -164,6 +164,7 @@ impl Dispatcher {
             envelope: self.envelope(job.id),
             outcomes: job.recipients.iter().map(outcome).collect(),
             finding: Default::default(),
+            unreported: Vec::new(),
             tls: None,
         };
         self.note(job, &delivery, Decision::Expired, now_ms);

@@ -143,28 +143,43 @@ fn make(
             envelope_id: envelope_id.as_deref(),
             deliver_by_ms: deliver_by_ms(&envelope, &stored),
             content: &content,
-            whole,
+            // RFC 8689 5: as if RET=HDRS had been said.
+            whole: whole && !envelope.parameters.require_tls,
             ret: envelope.parameters.ret,
             utf8: envelope.parameters.utf8,
         },
         others: &[],
         date: clock::date,
     };
-    let priority = envelope.parameters.priority;
-    message(spool, settings, id, stored.tenant, &report, priority).map_err(Trouble::Refused)
+    let inherited = Inherited::of(&envelope);
+    message(spool, settings, (id, stored.tenant), &report, inherited).map_err(Trouble::Refused)
+}
+
+/// What a report takes over from the message that it is about: the priority (RFC 6710 5), and that it
+/// must travel by TLS (RFC 8689 5).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inherited {
+    priority: Option<Priority>,
+    pub(super) require_tls: bool,
+}
+
+impl Inherited {
+    pub(super) fn of(envelope: &Envelope) -> Self {
+        let MailParameters { priority, require_tls, .. } = envelope.parameters;
+        Self { priority, require_tls }
+    }
 }
 
 /// The report as a message like any other, on the account of what it is about.
 pub(super) fn message(
     spool: &Spool,
     settings: &Settings,
-    id: MessageId,
-    tenant: Arc<str>,
+    (id, tenant): (MessageId, Arc<str>),
     report: &Report<'_>,
-    priority: Option<Priority>,
+    inherited: Inherited,
 ) -> Result<(Accepted, NewMessage), CommitError> {
     let Written { content, eight_bit } = report.write(settings);
-    let envelope = addressed(report.to.clone(), eight_bit, priority);
+    let envelope = addressed(report.to.clone(), eight_bit, inherited);
     let (arrived_ms, size) = (report.now_ms, content.len() as u64);
     let message = NewMessage {
         id,
@@ -178,9 +193,9 @@ pub(super) fn message(
     Ok((Accepted { id, arrived_ms, tenant, size, envelope }, message))
 }
 
-/// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5), and
-/// with the priority of what it is about (RFC 6710 5).
-fn addressed(to: Mailbox, eight_bit: bool, priority: Option<Priority>) -> Envelope {
+/// The envelope of a report: from nobody, so that its own failure ends there (rfc5321bis 4.5.5).
+fn addressed(to: Mailbox, eight_bit: bool, inherited: Inherited) -> Envelope {
+    let Inherited { priority, require_tls } = inherited;
     // Its header is in UTF-8 where the address is (RFC 6531 3.4).
     let utf8 = to.needs_utf8();
     let eight_bit = eight_bit || utf8;
@@ -188,7 +203,13 @@ fn addressed(to: Mailbox, eight_bit: bool, priority: Option<Priority>) -> Envelo
     Envelope {
         reverse_path: ReversePath::Null,
         recipients: vec![Recipient::new(to)],
-        parameters: MailParameters { body, utf8, priority, ..MailParameters::default() },
+        parameters: MailParameters {
+            body,
+            utf8,
+            priority,
+            require_tls,
+            ..MailParameters::default()
+        },
         eight_bit,
         eight_bit_header: utf8,
         session: SESSION.to_owned(),

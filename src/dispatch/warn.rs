@@ -13,7 +13,7 @@ use angarium_queue::schedule::Recipients;
 use angarium_queue::spool::{CommitError, Loaded, NewMessage, Op, ReadError, Room, Spool};
 
 use super::gather::Sender;
-use super::notify::{self, Trouble};
+use super::notify::{self, Inherited, Trouble};
 use crate::envelope::Envelope;
 use crate::event;
 use crate::intake::Accepted;
@@ -22,7 +22,6 @@ use crate::report::due::{self, Event};
 use crate::report::{self, Action, Original, Other, Report, Settings};
 use crate::syntax::parameter::deadline::{Deadline, Mode};
 use crate::syntax::parameter::dsn::{EnvelopeId, Notify};
-use crate::syntax::parameter::priority::Priority;
 
 /// A message that waits.
 #[derive(Debug)]
@@ -94,7 +93,9 @@ fn make(
     let first = subjects.next().ok_or(Trouble::Unwanted)?;
     let mut of = vec![(first.id, first.recipients.len())];
     let mut others = Vec::new();
+    let mut inherited = first.inherited;
     for subject in subjects {
+        inherited.require_tls |= subject.inherited.require_tls;
         of.push((subject.id, subject.recipients.len()));
         others.push(subject.named());
     }
@@ -119,7 +120,7 @@ fn make(
         date: clock::date,
     };
     let tenant = Arc::clone(&warning.sender.tenant);
-    let (report, message) = notify::message(spool, settings, id, tenant, &report, first.priority)
+    let (report, message) = notify::message(spool, settings, (id, tenant), &report, inherited)
         .map_err(Trouble::Refused)?;
     Ok((Told { report, of }, message))
 }
@@ -130,7 +131,7 @@ struct Subject {
     until_ms: u64,
     stored: Stored,
     deliver_by_ms: Option<u64>,
-    priority: Option<Priority>,
+    inherited: Inherited,
     recipients: Vec<report::Recipient>,
     envelope_id: Option<String>,
     utf8: bool,
@@ -173,7 +174,7 @@ impl Subject {
             until_ms,
             stored,
             deliver_by_ms,
-            priority: envelope.parameters.priority,
+            inherited: Inherited::of(&envelope),
             recipients,
             envelope_id: envelope.parameters.envelope_id.as_ref().map(EnvelopeId::decoded),
             utf8: envelope.parameters.utf8,
@@ -248,7 +249,8 @@ fn waiting<'a>(
     let waiting = |(index, state): (usize, &RecipientState)| {
         let RecipientState::Pending { reason, .. } = state else { return None };
         let index = u32::try_from(index).ok()?;
-        if !due::is_wanted(envelope, index, Event::Delay) && !(late && may_be_told(envelope, index)) {
+        if !due::is_wanted(envelope, index, Event::Delay) && !(late && may_be_told(envelope, index))
+        {
             return None;
         }
         let known = now.get(&index).copied().or(reason.as_ref());

@@ -260,7 +260,7 @@ impl Offer {
 enum Place {
     /// In the EHLO reply.
     Listed,
-    /// Not there; its verbs are understood, so that their commands say what is wrong.
+    /// Not there; its verbs and parameters are understood, so that their commands say what is wrong.
     Served,
     /// Nowhere.
     Withheld,
@@ -280,6 +280,12 @@ impl Terms<'_> {
                 StartTls::Done => Place::Served,
             },
             "LIMITS" | "RRVS" if !self.listener.names(row) => Place::Withheld,
+            "REQUIRETLS" => match self.start_tls {
+                StartTls::Absent => Place::Withheld,
+                // Its command says that TLS comes first.
+                StartTls::Offered => Place::Served,
+                StartTls::Done => Place::Listed,
+            },
             "AUTH" => match self.mechanisms {
                 None => Place::Withheld,
                 Some([]) => Place::Served,

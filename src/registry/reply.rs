@@ -285,6 +285,8 @@ replies! {
     ACCOUNT_DISABLED = 525 [5 7 13] "this account is disabled";
     /// A command that only TLS allows (RFC 3207 4).
     TLS_REQUIRED = 530 [5 7 0] "say STARTTLS first";
+    /// A message that must travel by TLS, in a session without (RFC 8689 4.1).
+    REQUIRED_BUT_CLEAR = 530 [5 7 10] "REQUIRETLS needs TLS here, too: say STARTTLS first";
     /// A command that only a login allows (RFC 4954 6, RFC 6409 4.3).
     LOGIN_REQUIRED = 530 [5 7 0] "authenticate first";
     /// The account needs a stronger mechanism.

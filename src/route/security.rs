@@ -91,6 +91,14 @@ impl Security {
         }
     }
 
+    /// Whether what must travel by TLS with servers of proven name can go to `next_hop` (RFC 8689
+    /// 4.2.1): it is a mailstore on this machine, or its certificate is verified.
+    #[must_use]
+    pub fn keeps_tls(&self, next_hop: &NextHop) -> bool {
+        let is_final = next_hop.transport == Transport::Lmtp && is_local(&next_hop.place);
+        is_final || self.policy(next_hop) == TlsPolicy::Verify
+    }
+
     /// Why the credential must not be used towards `next_hop`, if anything forbids it: a password is
     /// for a verified server, or for this machine.
     #[must_use]
@@ -178,6 +186,21 @@ mod tests {
         assert!(!refused(TlsPolicy::Verify, "smtps://relay.example"));
         assert!(refused(TlsPolicy::Verify, "lmtp://store.example"));
         assert_eq!(Security::default().credential_fault(&hop("smtp://relay.example")), None);
+    }
+
+    #[test]
+    fn tls_is_kept_by_verified_servers_and_to_the_end_of_the_way() {
+        let keeps = |tls, to: &str| security(tls).keeps_tls(&hop(to));
+        for to in ["smtp://relay.example", "smtps://relay.example", "lmtp://store.example"] {
+            assert!(keeps(TlsPolicy::Verify, to), "{to}");
+            assert!(!keeps(TlsPolicy::Encrypt, to) && !keeps(TlsPolicy::May, to), "{to}");
+        }
+        for to in ["lmtp:unix:/run/lmtp", "lmtp://127.0.0.1:24", "lmtp://[::1]:24"] {
+            assert!(keeps(TlsPolicy::May, to), "{to}");
+        }
+        // It goes on from there.
+        assert!(!keeps(TlsPolicy::May, "smtp://127.0.0.1:2525"));
+        assert!(!keeps(TlsPolicy::Verify, "smtp:unix:/run/filter"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub const OPENING: &str = "EHLO c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:
 
 /// What a listener offers only by its configuration or its routes.
 pub fn reserved() -> Vec<String> {
-    vec!["SMTPUTF8".to_owned()]
+    ["SMTPUTF8", "REQUIRETLS"].map(str::to_owned).into()
 }
 
 /// Settings that let nearly everything happen.

@@ -25,6 +25,9 @@ pub(super) fn mail(
         let refusal = reply::UNKNOWN_PARAMETER.with_text("parameters need EHLO");
         return turn.stay(refusal, State::Ready(hello));
     }
+    if parameters.require_tls && !turn.settings.offer.offers("REQUIRETLS") {
+        return turn.stay(reply::REQUIRED_BUT_CLEAR, State::Ready(hello));
+    }
     let size = parameters.size.unwrap_or(0);
     let limit = turn.settings.limits.message_octets_max;
     if size > limit {
