@@ -249,8 +249,8 @@ fn waiting<'a>(
     let waiting = |(index, state): (usize, &RecipientState)| {
         let RecipientState::Pending { reason, .. } = state else { return None };
         let index = u32::try_from(index).ok()?;
-        if !due::is_wanted(envelope, index, Event::Delay) && !(late && may_be_told(envelope, index))
-        {
+        let wanted = due::is_wanted(envelope, index, Event::Delay);
+        if !wanted && !(late && may_be_told(envelope, index)) {
             return None;
         }
         let known = now.get(&index).copied().or(reason.as_ref());

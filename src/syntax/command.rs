@@ -435,7 +435,8 @@ mod tests {
         let listener = Listener { withheld: vec!["SMTPUTF8".into()], ..Listener::default() };
         let offer = Offer::new(&Terms { listener: &listener, ..Terms::new(Protocol::Smtp, 1000) });
         let code = |line: &str| {
-            let read = Grammar { offer: &offer, strict: false }.parse(line.as_bytes());
+            let read =
+                Grammar { offer: &offer, strict: false, domain: None }.parse(line.as_bytes());
             read.map_or_else(|refusal| refusal.code, |_| 250)
         };
         assert_eq!(code("MAIL FROM:<ü@b.example> SMTPUTF8"), 500);

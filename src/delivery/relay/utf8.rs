@@ -92,7 +92,7 @@ mod tests {
         ] {
             let envelope = message(words, from, to, true);
             let going = envelope.recipients.iter().map(addressee).collect();
-            let transaction = transaction(&envelope, going, 1);
+            let transaction = transaction(&envelope, going, 1, false);
             assert_eq!(transaction.parameters.utf8, expected, "{words} {from} {to}");
             assert!(transaction.recipients[0].path.ends_with("@d.example"));
         }
