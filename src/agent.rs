@@ -52,6 +52,8 @@ pub struct Delivery {
     /// Those that were taken by a next hop which makes no report of success, and what a report would
     /// say of them.
     pub unreported: Vec<(u32, Action)>,
+    /// Those whose deadline asks to report that they were relayed.
+    pub traced: Vec<u32>,
     /// The TLS of the last connection that carried it; none in clear.
     pub tls: Option<String>,
 }
@@ -60,8 +62,14 @@ impl Delivery {
     /// Of a message that could not be read.
     pub fn unread(recipients: &[u32], why: &str) -> Self {
         let outcomes = all(recipients, &Outcome::Deferred(why.to_owned()));
-        let unreported = Vec::new();
-        Self { envelope: None, outcomes, finding: Finding::Served, unreported, tls: None }
+        Self {
+            envelope: None,
+            outcomes,
+            finding: Finding::Served,
+            unreported: Vec::new(),
+            traced: Vec::new(),
+            tls: None,
+        }
     }
 
     /// With every failure turned into a deferral, for an operator who is not sure of the
@@ -127,7 +135,7 @@ impl Agent {
                 return Delivery::unread(recipients, &format!("the queued message: {error}"));
             }
         };
-        let (mut tls, mut unreported) = (None, Vec::new());
+        let (mut tls, mut unreported, mut traced) = (None, Vec::new(), Vec::new());
         let (outcomes, finding) = match destination {
             Destination::Hop(next_hop, handling) => {
                 let content = Content::new(&self.spool, id, loaded.body);
@@ -140,10 +148,11 @@ impl Agent {
                     content,
                     finding: Finding::Served,
                     unreported: Vec::new(),
+                    traced: Vec::new(),
                     tls: None,
                 };
                 let outcomes = carrier.carry(&envelope, recipients).await;
-                (tls, unreported) = (carrier.tls, carrier.unreported);
+                (tls, unreported, traced) = (carrier.tls, carrier.unreported, carrier.traced);
                 (outcomes, carrier.finding)
             }
             Destination::Discard => {
@@ -159,7 +168,7 @@ impl Agent {
                 (all(recipients, &Outcome::Deferred(why.into())), Finding::Served)
             }
         };
-        Delivery { envelope: Some(envelope), outcomes, finding, unreported, tls }
+        Delivery { envelope: Some(envelope), outcomes, finding, unreported, traced, tls }
     }
 
     /// Sees whether a destination serves: a new connection, its hello, and NOOP. No message is put at
@@ -197,6 +206,7 @@ struct Carrier<'a> {
     /// The gravest of what the transactions found.
     finding: Finding,
     unreported: Vec<(u32, Action)>,
+    traced: Vec<u32>,
     tls: Option<String>,
 }
 
@@ -285,7 +295,7 @@ impl Carrier<'_> {
             for open in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
                 *open = settled.next();
             }
-            self.note_unreported(&connection, batch, &outcomes);
+            self.note_unreported(&connection, envelope, batch, &outcomes);
             self.tls = connection.secured().map(ToString::to_string);
             self.finding.add(connection.finding());
         }
@@ -300,15 +310,20 @@ impl Carrier<'_> {
     fn note_unreported(
         &mut self,
         connection: &Connection,
+        envelope: &Envelope,
         batch: &[u32],
         outcomes: &[Option<Outcome>],
     ) {
         let way = connection.way();
+        let taken = batch.iter().zip(outcomes);
+        let taken = taken.filter(|(_, outcome)| matches!(outcome, Some(Outcome::Delivered(_))));
+        let taken = taken.map(|(&index, _)| index);
+        if relay::is_reported(envelope, &way) {
+            self.traced.extend(taken.clone());
+        }
         if !way.features.offers("DSN") {
             let action = if way.is_final { Action::Delivered } else { Action::Relayed };
-            let taken = batch.iter().zip(outcomes);
-            let taken = taken.filter(|(_, outcome)| matches!(outcome, Some(Outcome::Delivered(_))));
-            self.unreported.extend(taken.map(|(&index, _)| (index, action)));
+            self.unreported.extend(taken.map(|index| (index, action)));
         }
     }
 

@@ -115,6 +115,28 @@ fn what_a_server_without_dsn_takes_is_reported_as_relayed() {
 
 /// Checks: B08
 #[test]
+fn a_deadline_that_asks_for_traces_or_stays_behind_is_reported_as_relayed() {
+    for (by, offers, told) in [
+        ("BY=600;NT", true, true),
+        ("BY=600;N", true, false),
+        ("BY=600;N", false, true),
+        ("BY=600;RT", true, true),
+    ] {
+        let offers = if offers { vec!["DELIVERBY".to_owned()] } else { Vec::new() };
+        let scene = Scene::new(Behaviour { offers, ..Behaviour::next_hop() }, "");
+        scene.send(by, &[("a", ""), ("b", "NOTIFY=NEVER")]);
+        let reports = scene.reports();
+        assert_eq!(reports.len(), usize::from(told), "{by}");
+        for report in reports {
+            let fields = ["Final-Recipient: rfc822; a@ours.example", "Action: relayed"];
+            check(&report, &fields);
+            assert!(report.contains("\r\nDeliver-By-Date: "), "{report}");
+            assert!(!report.contains("b@ours.example"), "{report}");
+        }
+    }
+}
+
+#[test]
 fn a_server_with_dsn_is_asked_and_reports_itself() {
     for transport in [Behaviour::next_hop(), Behaviour::default()] {
         let scene = Scene::new(Behaviour { dsn: true, ..transport }, "");

@@ -11,7 +11,7 @@ mod require_tls;
 mod utf8;
 mod validity;
 
-pub use deadline::aged;
+pub use deadline::{aged, is_reported};
 
 use super::dialog::{Addressee, Transaction};
 use super::features::Features;

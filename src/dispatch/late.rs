@@ -165,6 +165,7 @@ impl Dispatcher {
             outcomes: job.recipients.iter().map(outcome).collect(),
             finding: Default::default(),
             unreported: Vec::new(),
+            traced: Vec::new(),
             tls: None,
         };
         self.note(job, &delivery, Decision::Expired, now_ms);
@@ -181,6 +182,7 @@ impl Dispatcher {
             outcomes: job.recipients.iter().map(|&index| (index, outcome.clone())).collect(),
             finding: Default::default(),
             unreported: Vec::new(),
+            traced: Vec::new(),
             tls: None,
         };
         self.note(job, &delivery, Decision::Expired, now_ms);

@@ -94,8 +94,12 @@ impl Record<'_> {
     /// What is to be told of a success, if anything is.
     fn success(&self, index: u32) -> Option<Action> {
         let envelope = self.delivery.envelope.as_ref()?;
-        let (_, action) = self.delivery.unreported.iter().find(|(taken, _)| *taken == index)?;
-        due::is_wanted(envelope, index, Event::Success).then_some(*action)
+        let unreported = self.delivery.unreported.iter().find(|(taken, _)| *taken == index);
+        let unreported = unreported.map(|(_, action)| *action);
+        let traced = self.delivery.traced.contains(&index) && due::may_be_told(envelope, index);
+        unreported
+            .filter(|_| due::is_wanted(envelope, index, Event::Success))
+            .or(traced.then_some(Action::Relayed))
     }
 
     fn address(&self, index: u32) -> String {
@@ -179,13 +183,13 @@ mod tests {
     }
 
     fn changes(reverse_path: &str, decision: Decision) -> Vec<(u32, Change)> {
-        changes_of(reverse_path, "", vec![], decision)
+        changes_of(reverse_path, "", (vec![], vec![]), decision)
     }
 
     fn changes_of(
         reverse_path: &str,
         words: &str,
-        unreported: Vec<(u32, Action)>,
+        (unreported, traced): (Vec<(u32, Action)>, Vec<u32>),
         decision: Decision,
     ) -> Vec<(u32, Change)> {
         let parameters = RcptParameters::parse(words, Parameter::named).unwrap();
@@ -203,6 +207,7 @@ mod tests {
             ],
             finding: Default::default(),
             unreported,
+            traced,
             tls: None,
         };
         Record { assignment: &assignment(), delivery: &delivery, decision, now_ms: 5 }.changes()
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn a_success_is_told_where_it_was_asked_for_and_nobody_else_tells_it() {
         let first = |from: &str, words: &str, unreported: Vec<(u32, Action)>| {
-            changes_of(from, words, unreported, Decision::Done).remove(0).1
+            changes_of(from, words, (unreported, vec![]), Decision::Done).remove(0).1
         };
         let (from, asked) = ("a@b.example", "NOTIFY=SUCCESS");
         for action in [Action::Relayed, Action::Delivered] {
@@ -245,11 +250,24 @@ mod tests {
             assert_eq!(first(from, "", vec![(0, action)]), Change::Delivered);
         }
         assert_eq!(first(from, asked, vec![(1, Action::Relayed)]), Change::Delivered);
-        let failed = &changes_of(from, "NOTIFY=NEVER", vec![], Decision::Expired)[1..];
+        let failed = &changes_of(from, "NOTIFY=NEVER", (vec![], vec![]), Decision::Expired)[1..];
         let is_owed = |(_, change): &(u32, Change)| {
             matches!(change, Change::Failed { report_owed: true, .. })
         };
         assert!(failed.len() == 2 && !failed.iter().any(is_owed), "{failed:?}");
+    }
+
+    #[test]
+    fn a_deadline_has_a_relay_told_unless_nothing_may_be() {
+        let first = |from: &str, words: &str| {
+            changes_of(from, words, (vec![], vec![0]), Decision::Done).remove(0).1
+        };
+        for words in ["", "NOTIFY=FAILURE"] {
+            let Change::Taken { reason } = first("a@b.example", words) else { panic!("{words}") };
+            assert_eq!(told(&reason), (Action::Relayed, "said 250 ok"));
+        }
+        assert_eq!(first("a@b.example", "NOTIFY=NEVER"), Change::Delivered);
+        assert_eq!(first("", ""), Change::Delivered);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::net::clock;
 use crate::report::due::{self, Event};
 use crate::report::{self, Action, Original, Other, Report, Settings};
 use crate::syntax::parameter::deadline::{Deadline, Mode};
-use crate::syntax::parameter::dsn::{EnvelopeId, Notify};
+use crate::syntax::parameter::dsn::EnvelopeId;
 
 /// A message that waits.
 #[derive(Debug)]
@@ -218,12 +218,6 @@ pub(super) fn is_late(envelope: &Envelope, stored: &Stored, now_ms: u64) -> bool
         && late_ms.is_some_and(|late_ms| stored.told_ms < late_ms && late_ms <= now_ms)
 }
 
-/// Whether the sender did not rule out to hear of a recipient.
-fn may_be_told(envelope: &Envelope, index: u32) -> bool {
-    let recipient = envelope.recipients.get(index as usize);
-    recipient.is_none_or(|recipient| recipient.parameters.notify != Some(Notify::NEVER))
-}
-
 /// That a message is late, and what kept it where that is known.
 fn say_late(recipient: &mut report::Recipient) {
     let late = "4.4.7 not delivered by the time that was set for it";
@@ -250,7 +244,8 @@ fn waiting<'a>(
         let RecipientState::Pending { reason, .. } = state else { return None };
         let index = u32::try_from(index).ok()?;
         let wanted = due::is_wanted(envelope, index, Event::Delay);
-        if !wanted && !(late && may_be_told(envelope, index)) {
+        let wanted = wanted || late && due::may_be_told(envelope, index);
+        if !wanted {
             return None;
         }
         let known = now.get(&index).copied().or(reason.as_ref());

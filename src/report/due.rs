@@ -5,6 +5,7 @@
 //! that no person waits for; and once for each threshold that a message passes.
 
 use crate::envelope::{Envelope, Origin};
+use crate::syntax::parameter::dsn::Notify;
 
 /// What a sender may want to hear of a recipient (RFC 3461 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +29,13 @@ pub fn is_wanted(envelope: &Envelope, recipient: u32, event: Event) -> bool {
             (Some(notify), Event::Failure) => notify.failure,
             (Some(notify), Event::Delay) => notify.delay,
         }
+}
+
+/// Whether the sender can be told of a recipient, and did not rule it out.
+pub fn may_be_told(envelope: &Envelope, recipient: u32) -> bool {
+    let recipient = envelope.recipients.get(recipient as usize);
+    let notify = recipient.and_then(|known| known.parameters.notify);
+    !envelope.reverse_path.is_null() && notify != Some(Notify::NEVER)
 }
 
 /// Whether this sender may be told of a delay at all.

@@ -20,6 +20,19 @@ pub fn aged(envelope: &Envelope, arrived_ms: u64, now_ms: u64) -> Option<Envelop
     Some(aged)
 }
 
+/// Whether a sender who rules out no report hears that a message with a deadline went this way, to be
+/// told of it by nobody else (RFC 2852 4.1.4.1, 4.1.4.2): where that was asked for, and where the
+/// deadline stays behind.
+pub fn is_reported(envelope: &Envelope, way: &Way<'_>) -> bool {
+    let passed_on = way.features.offers("DELIVERBY");
+    let reported = |deadline: Deadline| match deadline.mode {
+        _ if passed_on => deadline.trace,
+        Mode::Notify => true,
+        Mode::Return => false,
+    };
+    !way.is_final && envelope.parameters.deadline.is_some_and(reported)
+}
+
 /// What keeps a message from going this way with the time that it has left.
 pub(super) fn obstacle(envelope: &Envelope, way: &Way<'_>) -> Option<Outcome> {
     let Deadline { seconds, mode: Mode::Return, .. } = envelope.parameters.deadline? else {
@@ -55,11 +68,31 @@ mod tests {
         Envelope { parameters, ..Envelope::default() }
     }
 
-    fn refusal(envelope: &Envelope, keywords: &str, is_final: bool) -> Option<String> {
+    fn on_way<T>(keywords: &str, is_final: bool, ask: impl Fn(&Way<'_>) -> T) -> T {
         let lines = ["mx.example", keywords].map(str::to_owned).into();
         let features = Features::of(&ServerReply { code: 250, status: None, lines });
-        let way = Way { features: &features, is_final, security: Security::Clear };
-        obstacle(envelope, &way).map(|outcome| outcome.reason()[..5].to_owned())
+        ask(&Way { features: &features, is_final, security: Security::Clear })
+    }
+
+    fn refusal(envelope: &Envelope, keywords: &str, is_final: bool) -> Option<String> {
+        let outcome = on_way(keywords, is_final, |way| obstacle(envelope, way));
+        outcome.map(|outcome| outcome.reason()[..5].to_owned())
+    }
+
+    #[test]
+    fn who_asked_hears_of_each_relay_and_of_a_deadline_that_stays_behind() {
+        for (words, keywords, is_final, expected) in [
+            ("BY=60;NT", "DELIVERBY", false, true),
+            ("BY=60;RT", "DELIVERBY", false, true),
+            ("BY=60;N", "DELIVERBY", false, false),
+            ("BY=60;N", "SIZE", false, true),
+            ("BY=60;N", "SIZE", true, false),
+            ("BY=60;RT", "DELIVERBY", true, false),
+            ("", "SIZE", false, false),
+        ] {
+            let told = on_way(keywords, is_final, |way| is_reported(&envelope(words), way));
+            assert_eq!(told, expected, "{words} {keywords}");
+        }
     }
 
     #[test]
