@@ -164,6 +164,10 @@ struct Difference {
 
 const THEIR_VERBS: &[&str] = &["EXPN", "ETRN", "ATRN", "BDAT", "BURL", "AUTH", "LHLO", "STARTTLS"];
 
+/// Parameters whose values have tests of their own, beside their code.
+const VALUED: &[&str] =
+    &[" ORCPT", " NOTIFY", " RET", " ENVID", " BY", " MT-PRIORITY", " SMTPUTF8", " REQUIRETLS"];
+
 const DIFFERENCES: &[Difference] = &[
     Difference {
         why: "we refuse control characters and octets above 127; they are text to smtp-proto",
@@ -236,8 +240,18 @@ const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         why: "smtp-proto reads parameters of extensions that are not offered here",
-        example: "RCPT TO:<u@c.example> NOTIFY=NEVER",
+        example: "RCPT TO:<u@c.example> RRVS=2014-04-03T23:01:00Z",
         explains: |case| case.ours == Meaning::Refused(555) && case.their_path().is_some(),
+    },
+    Difference {
+        why: "smtp-proto looks less closely at values, and takes the last of those that come twice",
+        example: "MAIL FROM:<> ENVID=a=b",
+        explains: |case| case.only_they_read() && VALUED.iter().any(|name| case.holds(name)),
+    },
+    Difference {
+        why: "smtp-proto knows few types of addresses in ORCPT, and other bounds of values",
+        example: "RCPT TO:<u@c.example> ORCPT=x.400;u",
+        explains: |case| case.only_we_read() && VALUED.iter().any(|name| case.holds(name)),
     },
     Difference {
         why: "smtp-proto does not look at the domain",
