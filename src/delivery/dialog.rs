@@ -506,7 +506,9 @@ impl Dialog {
 
     fn recipient_judged(&mut self, recipient: usize, reply: &ServerReply) {
         let Some(progress) = &mut self.progress else { return };
-        if progress.transaction.probe {
+        let is_open = progress.outcomes.get(recipient).is_some_and(Option::is_none);
+        // Behind a MAIL that was refused it says nothing of the recipient.
+        if progress.transaction.probe && is_open {
             self.probe_reply = Some(reply.clone());
         }
         if !reply.is_positive() {
@@ -577,3 +579,6 @@ impl Dialog {
         self.outputs.push_back(Output::Close);
     }
 }
+
+#[cfg(test)]
+mod tests;
