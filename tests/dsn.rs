@@ -167,6 +167,7 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn each_report_is_what_it_should_be() {
+    // Checks: B08 B09
     for case in cases() {
         let written = case.write().content;
         let golden = folder().join(format!("{}.eml", case.name));

@@ -239,6 +239,7 @@ async fn each(hop: &Hop, next_hop: &NextHop, ca: &Authority, expected: [&str; 4]
 
 #[tokio::test]
 async fn each_policy_gets_from_each_next_hop_what_it_asks_for() {
+    // Checks: L07
     let (ca, other) = (Authority::new(), Authority::new());
     let absent = "4.7.10 it offers no STARTTLS";
     let failed = "4.7.10 the TLS handshake failed";
@@ -296,6 +297,7 @@ async fn implicit_tls_has_no_way_back() {
 /// Checks: CVE-2011-0411
 #[tokio::test]
 async fn octets_before_the_handshake_never_count() {
+    // Checks: L05
     let ca = Authority::new();
     let hop = Hop::new(Manner::Injecting(ca.server(&["localhost"], true, NEW))).await;
     let next_hop = hop.hop("smtp", "localhost");
