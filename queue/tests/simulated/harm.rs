@@ -47,7 +47,8 @@ impl SimulatedDisk {
 
     pub fn contents(&self, name: &str) -> Vec<u8> {
         let state = self.state();
-        state.inodes[state.names[name]].cache.clone()
+        // The spool may have removed it since its name was seen.
+        state.names.get(name).map_or_else(Vec::new, |inode| state.inodes[*inode].cache.clone())
     }
 
     pub fn file(&self, number: usize) -> Vec<u8> {
