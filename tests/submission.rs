@@ -241,7 +241,7 @@ fn the_operator_chooses_the_mechanisms() {
     let hosted = host_with(&["joe@ours.example"], more);
     let mut client = hosted.implicit();
     let ehlo = client.command("EHLO c.example").unwrap();
-    assert_eq!(ehlo.last().unwrap(), "250 AUTH SCRAM-SHA-256 PLAIN");
+    assert!(ehlo.iter().any(|line| &line[4..] == "AUTH SCRAM-SHA-256 PLAIN"), "{ehlo:?}");
     expect(&mut client, "AUTH LOGIN", "504 5.5.4 ");
     expect(&mut client, "AUTH SCRAM-SHA-256-PLUS", "504 5.5.4 ");
     // `y,,n=joe@ours.example,r=abc`: it could bind, and was not offered it.
