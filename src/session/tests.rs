@@ -156,3 +156,28 @@ fn what_comes_behind_starttls_in_clear_is_read_by_nobody() {
     assert_eq!(said, "421 4.5.0 something came behind STARTTLS\r\n");
     assert!(peer.closed);
 }
+
+#[test]
+fn who_is_put_off_again_and_again_is_let_go() {
+    let mut peer = Peer::new();
+    peer.say(b"EHLO c.example\r\n");
+    let mut sent = BytesMut::new();
+    for _ in 0..10 {
+        peer.session.handle_input(b"MAIL FROM:<s@c.example>\r\n", peer.now);
+        while let Some(output) = peer.session.poll_output(peer.now) {
+            match output {
+                Output::JudgeSender { .. } => {
+                    peer.session.handle_sender(Err(reply::BACKLOG_FULL), peer.now);
+                }
+                Output::Reply(reply) => reply.encode(&mut sent),
+                Output::Close => peer.closed = true,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let sent = String::from_utf8(sent.to_vec()).unwrap();
+    let codes: Vec<&str> = sent.lines().map(|line| &line[..3]).collect();
+    // The sixth is one too many; what follows it hears so.
+    assert_eq!(codes, ["452", "452", "452", "452", "452", "452", "421"]);
+    assert!(peer.closed);
+}

@@ -22,6 +22,12 @@ impl Turn<'_> {
         self.answer(reply);
     }
 
+    /// The same, counting a refusal for now, too: of what a client can repeat without end.
+    pub(super) fn reply_counted(&mut self, reply: Reply) {
+        *self.errors += usize::from(reply.code >= 400);
+        self.answer(reply);
+    }
+
     /// The same where the client has said that it reads UTF-8 here (RFC 6531 3.7.4.2).
     pub(super) fn reply_in_utf8(&mut self, reply: Reply) {
         *self.errors += usize::from(reply.is_permanent());

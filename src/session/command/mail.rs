@@ -50,7 +50,11 @@ pub(in super::super) fn judged(
             turn.stay(reply::PRIORITY_CHANGED, State::Transaction(transaction))
         }
         Ok(()) => turn.stay(reply::SENDER_OK, State::Transaction(transaction)),
-        Err(refusal) => turn.stay(refusal, State::Ready(transaction.into_hello())),
+        // Who may send no more for now would ask without end.
+        Err(refusal) => {
+            turn.reply_counted(refusal);
+            State::Ready(transaction.into_hello())
+        }
     }
 }
 
