@@ -133,10 +133,11 @@ impl Chores {
         }
         // From now on the log begins behind it, whatever becomes of its label.
         self.superblock.write(next)?;
+        // Before it is given back: the writer may use it again at once, under the same number.
+        lock(&self.shared.index).segments.forget(slot);
         if !oldest.damaged {
             self.shared.pool.give_back(slot, size)?;
         }
-        lock(&self.shared.index).segments.forget(slot);
         Ok(true)
     }
 
