@@ -11,11 +11,11 @@
 //! server must have closed the connection. `set size N`, `set recipients N`, `set messages N`,
 //! `set errors N`, `set normalise`, `set strict`, `set vrfy`, `set lmtp`, `set proxy`, `set closed`,
 //! `set none` change the settings; `set limits` offers LIMITS, `set rrvs` RRVS, `set withhold
-//! KEYWORD` offers one less, `set offer KEYWORD` what depends on the listener; `set starttls` offers TLS, `set busy` has no room for a handshake, `set
-//! submission` demands TLS and a login, `set clear` only the login, `set auth` allows one. `set hold
-//! N` lets the client have messages held for N seconds, `set deliver-by N` wants so many for what is
-//! returned when late, and `set known` makes it one that may relay. What follows
-//! `handshake` comes under TLS. `tests/machine` has the judge.
+//! KEYWORD` offers one less, `set offer KEYWORD` what depends on the listener; `set starttls` offers
+//! TLS, `set busy` has no room for a handshake, `set submission` demands TLS and a login, `set
+//! clear` only the login, `set auth` allows one. `set hold N` lets the client have messages held for
+//! N seconds, `set deliver-by N` wants so many for what is returned when late, and `set known` makes
+//! it one that may relay. What follows `handshake` comes under TLS. `tests/machine` has the judge.
 
 #![allow(
     clippy::unwrap_used,
