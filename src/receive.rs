@@ -28,6 +28,7 @@ use tokio::time::{sleep_until, timeout};
 use crate::auth::Exchange;
 use crate::auth::authority::Authority;
 use crate::backlog::Backlog;
+use crate::delivery::relay;
 use crate::door::{self, Door, Refusal, Visit, Waited};
 use crate::envelope::Origin;
 use crate::event;
@@ -396,9 +397,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
             names_recipient: self.rules.received_for,
         };
         let tenant = Arc::clone(&self.peer.tenant);
-        let begun = self.services.intake.begin(accepted.envelope, &trace, tenant, &self.name);
         let submitted = self.filter.is_some() || self.caller.is_some();
-        begun.map(|incoming| incoming.held(self.visit.hold()).reflowed(submitted))
+        // Binary content has no lines, and goes on as it came.
+        let reflows = submitted && !relay::binary::is_binary(&accepted.envelope);
+        let begun = self.services.intake.begin(accepted.envelope, &trace, tenant, &self.name);
+        begun.map(|incoming| incoming.held(self.visit.hold()).reflowed(reflows))
     }
 
     /// The filter of a message from a user, or from a program whose account is bound.

@@ -236,6 +236,23 @@ fn what_a_user_submits_in_chunks_is_judged_and_repaired() {
 }
 
 #[test]
+fn binary_content_of_a_user_stays_octet_for_octet() {
+    let hosted = host();
+    hosted.store.set(|behaviour| behaviour.chunks = true);
+    let mut client = hosted.logged_in();
+    let header = "From: joe@ours.example\r\nSubject: x\r\nMIME-Version: 1.0\r\n\
+                  Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n";
+    let body = format!("a\0\n.\r\n{}\n\r", "long ".repeat(400));
+    let reply = send_chunks(&mut client, "BINARYMIME", &format!("{header}\r\n{body}"), 700);
+    assert!(reply.starts_with("250 2.0.0 "), "{reply}");
+    let content = hosted.store.wait_for(1, ARRIVAL).remove(0).content;
+    let end = content.windows(4).position(|octets| octets == b"\r\n\r\n").unwrap();
+    let octets = |octets: &[u8]| octets.escape_ascii().to_string();
+    assert_eq!(octets(&content[end + 4..]), octets(body.as_bytes()));
+    assert!(!hosted.daemon.log().contains(r#""event":"reflowed""#));
+}
+
+#[test]
 fn the_operator_chooses_the_mechanisms() {
     let more = "mechanisms = [\"SCRAM-SHA-256\", \"PLAIN\"]\n";
     let hosted = host_with(&["joe@ours.example"], more);
