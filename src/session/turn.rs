@@ -22,10 +22,12 @@ impl Turn<'_> {
         self.answer(reply);
     }
 
-    /// The same, counting a refusal for now, too: of what a client can repeat without end.
-    pub(super) fn reply_counted(&mut self, reply: Reply) {
-        *self.errors += usize::from(reply.code >= 400);
-        self.answer(reply);
+    /// The same for a refused sender. What policy refuses for now (X.7.Z) counts, too, since it could
+    /// be asked for without end; who waits for room does nothing wrong.
+    pub(super) fn refuse_sender(&mut self, refusal: Reply) {
+        let by_policy = refusal.status.is_some_and(|status| status.subject == 7);
+        *self.errors += usize::from(refusal.is_permanent() || by_policy);
+        self.answer(refusal);
     }
 
     /// The same where the client has said that it reads UTF-8 here (RFC 6531 3.7.4.2).

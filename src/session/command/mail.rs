@@ -50,9 +50,8 @@ pub(in super::super) fn judged(
             turn.stay(reply::PRIORITY_CHANGED, State::Transaction(transaction))
         }
         Ok(()) => turn.stay(reply::SENDER_OK, State::Transaction(transaction)),
-        // Who may send no more for now would ask without end.
         Err(refusal) => {
-            turn.reply_counted(refusal);
+            turn.refuse_sender(refusal);
             State::Ready(transaction.into_hello())
         }
     }
